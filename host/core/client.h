@@ -1,0 +1,72 @@
+// The client's side of calls: gives them ids, remembers which have not ended, and ends each exactly
+// once.
+//
+// Pure, like the router: the shell carries messages between the two (by function call when the
+// router is embedded). The router answers every call at its deadline; should it fail to, the client
+// ends the call itself one second later.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "message.h"
+
+struct client;
+struct payload;
+
+enum client_result {
+  CLIENT_OK = 0,
+  CLIENT_BUSY = -1,  // LIMIT_IN_FLIGHT or LIMIT_QUEUE calls have not ended: Overloaded
+  CLIENT_MEMORY = -2,
+};
+
+/// How a call ended.
+struct completion {
+  uint64_t call;         // its number here
+  uint64_t tag;          // as given
+  bool ok;               // `body` holds results; otherwise an error map
+  struct payload *body;  // one reference
+  int64_t elapsed;       // nanoseconds in the function, 0: not known
+};
+
+struct client *client_new(uint64_t session);
+void client_free(struct client *client);
+
+struct call_options {
+  uint32_t deployment;
+  uint32_t function;
+  int64_t timeout;  // nanoseconds; 0: the default
+  double workload;
+  uint32_t flags;  // enum call_flags
+  uint8_t priority;
+  uint64_t tag;  // comes back in the completion
+};
+
+/// Begins a call: `*message` is what to send to the router; its body is `body`, whose reference
+/// moves into it (also on error, where it is dropped).
+/// `*call` is its number (from 1).
+int client_call(struct client *client, const struct call_options *options, struct payload *body,
+                int64_t now, struct message *message, uint64_t *call);
+
+/// The message that cancels `call`; false: it has ended already.
+bool client_cancel(struct client *client, uint64_t call, struct message *message);
+
+/// A message of the router; takes over its body. What belongs to no call is dropped.
+void client_message(struct client *client, struct message *message, int64_t now);
+
+/// Ends all calls with RouterLost: the connection is gone.
+void client_lost(struct client *client, int64_t now);
+
+void client_tick(struct client *client, int64_t now);
+int64_t client_deadline(const struct client *client);
+
+/// Takes the completion of `call`: true; false: it has not ended, or was taken.
+bool client_take(struct client *client, uint64_t call, struct completion *completion);
+
+/// Takes the completion that has waited longest. False: none.
+bool client_next(struct client *client, struct completion *completion);
+
+/// Calls that have not ended / ended and not taken.
+size_t client_pending(const struct client *client);
+size_t client_done(const struct client *client);

@@ -1,0 +1,39 @@
+// The limits every part of Farside agrees on. Sizes in bytes, times in nanoseconds.
+#pragma once
+
+#include <stdint.h>
+
+#define NANOSECONDS_PER_SECOND INT64_C(1000000000)
+#define NANOSECONDS_PER_MILLISECOND INT64_C(1000000)
+
+enum {
+  LIMIT_UNAUTHENTICATED = 4 * 1024,       // a frame before the handshake is done
+  LIMIT_HEADER = 4 * 1024,                // the header array of any frame
+  LIMIT_HEADER_DEPTH = 32,                // nesting in a header
+  LIMIT_DEPTH = 64,                       // nesting in a body
+  LIMIT_FRAME = 64 * 1024 * 1024,         // length of a frame, without its own four bytes
+  LIMIT_ELEMENTS = 8 * 1000 * 1000,       // values in one body
+  LIMIT_COST = 256 * 1024 * 1024,         // decoded size of one body in Lua, see scan.h
+  LIMIT_IN_FLIGHT = 1024,                 // calls of one client that have not ended; see router.h
+  LIMIT_QUEUE = 10000,                    // calls waiting in one deployment
+  LIMIT_QUEUE_BYTES = 256 * 1024 * 1024,  // their payloads together
+  LIMIT_FUNCTIONS = 1024,                 // in one deployment
+  LIMIT_WORKERS = 1024,                   // in one deployment
+  LIMIT_CONCURRENCY = 1024,               // of one function
+  LIMIT_ATTEMPTS = 3,                     // of an idempotent call
+  LIMIT_ERROR_MESSAGE = 1024,
+  LIMIT_ERROR_DATA = 64 * 1024,
+  LIMIT_ERROR_TRACEBACK = 16 * 1024,
+  LIMIT_ERROR_CAUSES = 8,
+  LIMIT_BAD_ANSWERS = 10,  // answers of a worker nobody asked for, then it is ejected
+};
+
+#define LIMIT_HANDSHAKE (5 * NANOSECONDS_PER_SECOND)
+#define LIMIT_DEADLINE_DEFAULT (300 * NANOSECONDS_PER_SECOND)
+#define LIMIT_DEADLINE (24 * 3600 * NANOSECONDS_PER_SECOND)
+#define LIMIT_READY (720 * NANOSECONDS_PER_SECOND)
+#define LIMIT_START (600 * NANOSECONDS_PER_SECOND)
+#define LIMIT_BENCHMARK (120 * NANOSECONDS_PER_SECOND)
+#define LIMIT_GRACE (2 * NANOSECONDS_PER_SECOND)
+#define LIMIT_CONTEXT_EXIT (10 * NANOSECONDS_PER_SECOND)
+#define LIMIT_DRAIN (30 * NANOSECONDS_PER_SECOND)

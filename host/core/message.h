@@ -1,0 +1,111 @@
+// What the peers say to each other, decoded. frame.h turns messages into bytes and back; an
+// embedded router passes them as they are.
+//
+//   connection = preface, then frames in both directions
+//   preface    = "FARSIDE\n", u8 lowest version, u8 highest version, u16 big-endian flags (0)
+//   frame      = u32 big-endian length of the rest | header | body
+//   header     = one msgpack array, at most 4 KiB: [type, ...] as listed below; more elements than
+//   known are ignored body       = opaque msgpack array: arguments, results, an error map, ...;
+//   only the ends decode it
+//
+// Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the
+// lower of the two highest ones, or the connection ends with one sentence that names both ranges.
+//
+//   type       header after the type                                              body
+//   HELLO      role, features, limit of frames                                    [map]     name,
+//   pid, proof of key WELCOME    epoch, features - START      worker, generation, epoch [map] what
+//   a worker needs to load the deployment READY      generation [manifest text, {[function index] =
+//   score}] CALL       id, attempt, epoch, sequence, function, remaining ms, workload, priority,
+//   flags, {rare}   [arguments...] STARTED    id, attempt, sequence - RESULT     id, attempt,
+//   epoch, sequence, elapsed us                           [results...] ERROR      id, attempt,
+//   epoch, sequence, elapsed us                           [map]     an error, see error.h CANCEL
+//   id, attempt, sequence, reason                                      - GIVE_BACK  id, attempt,
+//   epoch, sequence                                       -         the function was not entered
+//   ITEM END CREDIT PROGRESS: id, ...; refused until streams exist (feature bit)
+//   LOG        -                                                                  [text]
+//   PING PONG  sequence                                                           -
+//   SCORE      function, score                                                    -
+//   DRAIN      milliseconds for it                                                -
+//   GOODBYE    exit code, phase                                                   [map] or -  why a
+//   worker ends by itself
+//
+// Function numbers, deployments and workers count from 0. id is a bin of 16 bytes: session,
+// counter, both big-endian.
+#pragma once
+
+#include <stdint.h>
+
+struct payload;
+
+enum { PROTOCOL_VERSION = 1 };
+
+enum message_type {
+  MESSAGE_HELLO = 1,
+  MESSAGE_WELCOME,
+  MESSAGE_START,
+  MESSAGE_READY,
+  MESSAGE_CALL,
+  MESSAGE_STARTED,
+  MESSAGE_RESULT,
+  MESSAGE_ERROR,
+  MESSAGE_CANCEL,
+  MESSAGE_GIVE_BACK,
+  MESSAGE_ITEM,
+  MESSAGE_END,
+  MESSAGE_CREDIT,
+  MESSAGE_PROGRESS,
+  MESSAGE_LOG,
+  MESSAGE_PING,
+  MESSAGE_PONG,
+  MESSAGE_SCORE,
+  MESSAGE_DRAIN,
+  MESSAGE_GOODBYE,
+  MESSAGE_TYPES  // one past the last
+};
+
+enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL };
+
+enum call_flags {
+  CALL_DEFAULT_DEADLINE = 1,  // no timeout was given: the clock starts when the deployment is ready
+  CALL_IDEMPOTENT = 2,
+};
+
+enum cancel_reason { CANCEL_CLIENT = 1, CANCEL_DEADLINE, CANCEL_SHUTDOWN };
+
+enum phase {
+  PHASE_NONE,
+  PHASE_BUNDLE,
+  PHASE_CONTEXT,
+  PHASE_BENCHMARK,
+  PHASE_CRASH_LOOP,
+  PHASE_TAINTED
+};
+
+struct call_id {
+  uint64_t session;
+  uint64_t counter;
+};
+
+/// One message. Only the fields listed for its type mean anything; the others are zero.
+struct message {
+  uint8_t type;  // enum message_type
+  uint8_t role;  // HELLO: enum role
+  uint8_t priority;
+  uint8_t reason;  // CANCEL: enum cancel_reason; GOODBYE: enum phase
+  uint32_t flags;  // CALL: enum call_flags; HELLO, WELCOME: feature bits
+  struct call_id id;
+  uint32_t attempt;   // counts from 1
+  uint32_t function;  // index into the manifest
+  uint64_t epoch;     // of the router; results of another one are fenced
+  uint64_t sequence;  // of a dispatch to a worker, growing over the router's life; PING and PONG:
+                      // their own count
+  int64_t remaining;  // CALL, DRAIN: nanoseconds left; whole milliseconds, rounded up, on the wire
+  int64_t elapsed;  // RESULT, ERROR: nanoseconds in the function; whole microseconds, rounded down,
+                    // on the wire
+  double workload;  // CALL; SCORE: the score
+  uint32_t worker;  // START
+  uint32_t generation;   // START, READY
+  uint32_t limit;        // HELLO: the largest frame this side accepts
+  int32_t code;          // GOODBYE: exit code
+  struct payload *body;  // or NULL. A reader gives one reference to whoever gets the message.
+};

@@ -1,0 +1,174 @@
+// The router: admits calls, keeps them until a worker has a free slot, gives each to the worker
+// where it ends first, and sees to it that each ends exactly once. It also decides when workers are
+// started, given up and killed.
+//
+// Pure: events and the time go in, actions come out. It knows neither sockets nor processes nor
+// clocks; peers are numbers that the shell chose. Nothing here depends on addresses or on chance
+// beyond the seed: the same events give the same actions.
+//
+//   shell                                         router
+//   router_deployment(...)                   -->  a deployment; its first workers are wanted
+//   action START worker, generation          <--
+//   router_message(worker, READY ...)        -->
+//   router_message(client, CALL ...)         -->  admit, queue, assign
+//   action SEND to worker, CALL sequence     <--
+//   router_message(worker, RESULT sequence)  -->
+//   action SEND to client, RESULT            <--
+//
+// After every event the shell takes all actions with router_next, then asks router_deadline when to
+// call router_tick at the latest.
+//
+// A call is in one of three places: the queue; a slot of a worker (its client waits); or an
+// abandoned slot (the client has its answer already, deadline or cancel, and the slot is free only
+// when the worker says so or dies).
+//
+// What proves that a function was not entered: the call was never sent, or the worker gave it back,
+// or the worker died and the last sequence in its shared page is smaller. Sequences grow over the
+// router's life, and a worker enters calls in the order it got them.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "message.h"
+
+struct payload;
+struct router;
+
+enum { ROUTER_NONE = UINT32_MAX };
+
+struct router_options {
+  uint64_t seed;      // jitter of back-off, keys of tables
+  uint64_t epoch;     // of this router's life: random bits from the shell
+  int64_t heartbeat;  // between pings; 0: no pings
+  uint32_t heartbeat_misses;
+};
+
+struct router_function {
+  uint32_t concurrency;  // calls a worker runs at once, 1..LIMIT_CONCURRENCY
+  int64_t timeout;       // of calls that give none, 0: the default deadline
+  bool idempotent;
+  bool benchmarked;
+};
+
+struct router_deployment_options {
+  const char *name;                         // copied
+  const struct router_function *functions;  // copied
+  uint32_t function_count;
+  const char *manifest;  // what a worker's READY must repeat; copied
+  size_t manifest_size;
+  struct payload *start;  // body of START, the router takes a reference
+  uint32_t workers;       // how many to keep
+};
+
+enum router_action {
+  ROUTER_SEND,  // `message` to `peer` (a client) or to `worker` when peer is ROUTER_NONE; the shell
+                // owns one reference to the body
+  ROUTER_START,  // start a process for `worker`, `generation`, of `deployment`
+  ROUTER_KILL,   // end the process of `worker` at once
+  ROUTER_LOG,    // `text`, one line for a person, until the next call of router_next
+  ROUTER_CLOSE,  // close the connection of the client `peer`
+};
+
+struct action {
+  enum router_action type;
+  uint32_t peer;
+  uint32_t deployment;
+  uint32_t worker;      // number in the router, also its place
+  uint32_t generation;  // of the process in that place, counts from 1
+  struct message message;
+  const char *text;
+};
+
+enum lost_reason { LOST_EXIT, LOST_SIGNAL, LOST_HEARTBEAT, LOST_START, LOST_FRAME };
+
+enum worker_state {
+  WORKER_NONE,
+  WORKER_STARTING,
+  WORKER_READY,
+  WORKER_DRAINING,
+  WORKER_BACKOFF,
+  WORKER_LOST
+};
+
+enum deployment_state {
+  DEPLOYMENT_STARTING,
+  DEPLOYMENT_READY,
+  DEPLOYMENT_FAILED,
+  DEPLOYMENT_DRAINING
+};
+
+struct router *router_new(const struct router_options *options);
+/// Frees all, also bodies of actions not taken.
+void router_free(struct router *router);
+
+/// Adds a deployment and wants its workers. Returns its number, or ROUTER_NONE when an option is
+/// out of its limits.
+uint32_t router_deployment(struct router *router, const struct router_deployment_options *options,
+                           int64_t now);
+
+/// A client connection `peer` is there (any number but ROUTER_NONE) / is gone: its queued calls are
+/// dropped, its running ones cancelled.
+void router_client(struct router *router, uint32_t peer, int64_t now);
+void router_client_gone(struct router *router, uint32_t peer, int64_t now);
+
+/// A message of a client; takes over its body. `deployment` is what the connection was opened for.
+/// CALL and CANCEL; anything else is ignored.
+void router_client_message(struct router *router, uint32_t peer, uint32_t deployment,
+                           struct message *message, int64_t now);
+
+/// A message of a worker's process; takes over its body. READY, RESULT, ERROR, GIVE_BACK, STARTED,
+/// PONG, GOODBYE, SCORE. One of another generation than the current one is dropped and counted.
+void router_worker_message(struct router *router, uint32_t worker, uint32_t generation,
+                           struct message *message, int64_t now);
+
+/// The process could not be started (LOST_START, `code` is an errno), or has ended and all it sent
+/// has been delivered before. `code`: exit code or signal number. `entered`: the last sequence in
+/// its shared page (0: none was entered).
+void router_worker_lost(struct router *router, uint32_t worker, uint32_t generation,
+                        enum lost_reason reason, int code, uint64_t entered, int64_t now);
+
+/// What the shared page of a worker says now; before router_tick, so that errors can say whether a
+/// function runs.
+void router_worker_entered(struct router *router, uint32_t worker, uint32_t generation,
+                           uint64_t entered);
+
+/// Time passed: deadlines, back-off, heartbeats, grace.
+void router_tick(struct router *router, int64_t now);
+
+/// When router_tick has something to do at the latest; INT64_MAX: never.
+int64_t router_deadline(const struct router *router);
+
+/// Takes the next action. False: none left.
+bool router_next(struct router *router, struct action *action);
+
+/// No more calls are admitted; the workers of all deployments are told to drain (those idle at
+/// once).
+void router_drain(struct router *router, int64_t now);
+/// No process is left, and none will be started.
+bool router_drained(const struct router *router);
+
+/// What a person wants to know; copied out.
+struct worker_status {
+  enum worker_state state;
+  uint32_t generation;
+  uint32_t in_flight;
+  uint64_t calls;  // ended here
+  uint64_t starts;
+};
+struct deployment_status {
+  enum deployment_state state;
+  uint32_t workers, ready;
+  uint32_t queued, running;
+  uint64_t calls;           // admitted
+  uint64_t dropped;         // answers nobody asked for: late, fenced, twice
+  uint32_t first_worker;    // its workers are numbered from here on
+  struct payload *failure;  // last failure of a worker (a body), borrowed, or NULL
+};
+bool router_deployment_status(const struct router *router, uint32_t deployment,
+                              struct deployment_status *status);
+bool router_worker_status(const struct router *router, uint32_t worker,
+                          struct worker_status *status);
+/// Workload per second of `function` on `worker`; 0: not known.
+double router_score(const struct router *router, uint32_t worker, uint32_t function);

@@ -1,0 +1,49 @@
+// Walks msgpack before anybody decodes it: the lengths it declares fit the bytes at hand, nesting,
+// number of values and the memory it will cost are within limits, every string that claims to be
+// text is UTF-8, every extension is known.
+//
+// It allocates nothing and does not recurse. Who accepts bytes from a peer scans them first;
+// decoders rely on it and check nothing again.
+//
+// The cost is what LuaJIT (GC64) needs for the decoded value: a string 24 bytes plus its length
+// plus one, a table 64 bytes, an array element 16, a map pair 40, a 64-bit integer cdata 24. It
+// bounds amplification (a million empty maps in a megabyte).
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct scan_limits {
+  uint32_t depth;
+  uint32_t elements;
+  size_t cost;
+};
+
+enum scan_result {
+  SCAN_OK = 0,
+  SCAN_LENGTH = -1,  // a declared length exceeds the bytes at hand
+  SCAN_DEPTH = -2,
+  SCAN_COST = -3,      // elements or cost
+  SCAN_TYPE = -4,      // 0xc1, or not the type that must stand here
+  SCAN_KEY = -5,       // a map key that is nil, NaN, or a container; a key that occurs twice is the
+                       // decoder's to refuse
+  SCAN_EXT = -6,       // an extension number that is not registered (codec.h lists them)
+  SCAN_UTF8 = -7,      // `str` that is no UTF-8
+  SCAN_TRAILING = -8,  // bytes after the value
+};
+
+/// Limits for bodies (limits.h).
+extern const struct scan_limits scan_body_limits;
+
+/// Scans one value at the start of `bytes`; `*used` is its size in bytes, also where an error was
+/// found.
+int scan_value(const unsigned char *bytes, size_t size, const struct scan_limits *limits,
+               size_t *used);
+
+/// Scans a body: exactly one array, nothing behind it.
+int scan_body(const unsigned char *bytes, size_t size, const struct scan_limits *limits,
+              size_t *used);
+
+/// The `reason` of a BadFrame error: "length", "depth", "cost", "type", "key", "ext", "utf8",
+/// "trailing".
+const char *scan_reason(int result);

@@ -1,0 +1,58 @@
+// A router inside the client process: client core and router core side by side, joined by function
+// calls, with local workers.
+//
+// Every function may be called from any thread and takes the loop's baton itself.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../core/client.h"
+#include "../core/router.h"
+
+struct embedded;
+
+/// Nothing is started until the first deployment. Negative errno on failure.
+int embedded_open(struct embedded **embedded);
+
+/// Adds a deployment and starts its workers. ROUTER_NONE: refused; -ENOENT etc. in *error with a
+/// sentence in `why` (the executable was not found).
+uint32_t embedded_deploy(struct embedded *embedded, const struct router_deployment_options *options,
+                         int *error, char *why, size_t why_size);
+
+/// Begins a call and sends it off if it can go at once. The body's reference moves in. A
+/// client_result.
+int embedded_call(struct embedded *embedded, const struct call_options *options,
+                  struct payload *body, uint64_t *call);
+void embedded_cancel(struct embedded *embedded, uint64_t call);
+
+enum embedded_wait { EMBEDDED_DONE, EMBEDDED_OTHER, EMBEDDED_TIMEOUT, EMBEDDED_INTERRUPTED };
+
+/// Pumps until `call` (0: any) has ended, another call has ended, the deployment's state changed
+/// (only with `call` 0 and a deployment, else ROUTER_NONE), the instant `until` passed, or a signal
+/// came.
+enum embedded_wait embedded_wait(struct embedded *embedded, uint64_t call, uint32_t deployment,
+                                 int64_t until);
+
+bool embedded_take(struct embedded *embedded, uint64_t call, struct completion *completion);
+bool embedded_next(struct embedded *embedded, struct completion *completion);
+size_t embedded_done(struct embedded *embedded);
+
+bool embedded_status(struct embedded *embedded, uint32_t deployment,
+                     struct deployment_status *status);
+bool embedded_worker(struct embedded *embedded, uint32_t worker, struct worker_status *status,
+                     pid_t *pid);
+double embedded_score(struct embedded *embedded, uint32_t worker, uint32_t function);
+
+/// For a program with its own loop: readable when embedded_turn has something to do.
+int embedded_fd(struct embedded *embedded);
+void embedded_turn(struct embedded *embedded);
+
+/// Called by whoever holds the baton after calls have ended (for callbacks); NULL: none. While it
+/// is set the keeper calls it too, unless embedded_fd was asked for.
+void embedded_on_done(struct embedded *embedded, void (*done)(void *owner), void *owner);
+
+/// Ends in order: calls are cancelled, workers drain and exit their contexts (10 s at most, a
+/// second signal ends the wait), then all is freed.
+void embedded_close(struct embedded *embedded);

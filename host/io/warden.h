@@ -1,0 +1,60 @@
+// The warden: the second thread of a worker. It owns the control connection, answers pings, takes
+// cancels, and interrupts or ends the process while user code blocks. It runs neither Lua nor CUDA.
+//
+// Between warden and executor stands one atomic word, `current`: 0, or the sequence of the call
+// that runs, with a bit that says running or stopping. The executor ends a call by compare-and-swap
+// running -> 0; the warden claims one by running -> stopping. An executor that loses the swap
+// answers nothing more, so only the call that was meant is ever interrupted. A cancel for a
+// sequence not running right now is kept: the executor finds it when the call arrives (answered
+// Cancelled, not executed), or at the wait of a suspended call.
+//
+// When the control connection ends (the router is gone) the executor is told to drain, and after a
+// second the whole process group is killed.
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/message.h"
+
+struct warden;
+
+struct warden_options {
+  int control;           // descriptor, taken over
+  pthread_t executor;    // whom to interrupt
+  int interrupt_signal;  // sent to the executor thread every few ms while a claimed call does not
+                         // end
+};
+
+/// Starts the thread with all signals blocked. Negative errno on failure.
+int warden_start(struct warden **warden, const struct warden_options *options);
+
+/// Blocks until START has come: true, the body's reference is the caller's; false: the connection
+/// ended first.
+bool warden_wait_start(struct warden *warden, struct message *message);
+
+/// The executor enters (or resumes) the call `sequence`.
+void warden_enter(struct warden *warden, uint64_t sequence);
+/// The executor leaves it (it ended or yielded). False: the warden has claimed it meanwhile; the
+/// call must not be answered.
+bool warden_leave(struct warden *warden);
+
+/// Whether a cancel for this sequence, not yet entered, has come; forgets it. One relaxed load when
+/// no cancel is pending.
+bool warden_cancelled(struct warden *warden, uint64_t sequence, enum cancel_reason *reason);
+/// Takes the next pending cancel for which `suspended(owner, sequence)` holds. False: none.
+bool warden_next_cancel(struct warden *warden, bool (*suspended)(void *owner, uint64_t sequence),
+                        void *owner, uint64_t *sequence, enum cancel_reason *reason);
+
+/// Readable when cancels or a drain wait for the executor; warden_woken makes it unreadable.
+int warden_fd(const struct warden *warden);
+void warden_woken(struct warden *warden);
+/// The router asked for a drain, or is gone.
+bool warden_draining(const struct warden *warden);
+
+/// Sends READY or GOODBYE on the control connection. Any thread. Takes over the body.
+void warden_send(struct warden *warden, struct message *message);
+
+/// Waits until what was sent is out, ends the thread, frees.
+void warden_stop(struct warden *warden);
