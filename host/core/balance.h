@@ -12,7 +12,7 @@
 
 struct candidate {
   double score;       // workload per second of the function there; 0: not known
-  double backlog;     // predicted seconds until a slot is free; 0: one is free now
+  double backlog;     // predicted seconds of work in front of the call
   double round_trip;  // seconds
   bool free;          // the call could be given to it at once
 };

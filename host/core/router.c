@@ -1,0 +1,422 @@
+#include "router.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "balance.h"
+#include "memory.h"
+#include "payload.h"
+#include "router_state.h"
+
+// ---- actions ----
+
+struct action *router_act(struct router *router, enum router_action type) {
+  if (router->action_count == router->action_capacity) {
+    size_t capacity = router->action_capacity ? 2 * router->action_capacity : 64;
+    struct action *actions = xcalloc(capacity, sizeof *actions);
+    for (size_t i = 0; i < router->action_count; i++)
+      actions[i] = router->actions[(router->action_first + i) & (router->action_capacity - 1)];
+    free(router->actions);
+    router->actions = actions;
+    router->action_first = 0;
+    router->action_capacity = capacity;
+  }
+  size_t at = (router->action_first + router->action_count++) & (router->action_capacity - 1);
+  struct action *action = &router->actions[at];
+  *action = (struct action){.type = type, .peer = ROUTER_NONE, .worker = ROUTER_NONE};
+  return action;
+}
+
+bool router_next(struct router *router, struct action *action) {
+  free(router->text);
+  router->text = NULL;
+  if (!router->action_count) return false;
+  *action = router->actions[router->action_first];
+  router->action_first = (router->action_first + 1) & (router->action_capacity - 1);
+  router->action_count--;
+  if (action->type == ROUTER_LOG) router->text = (char *)(uintptr_t)action->text;
+  return true;
+}
+
+void router_log(struct router *router, uint32_t deployment, const char *format, ...) {
+  char *text = xcalloc(1, 512);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, 512, format, arguments);
+  va_end(arguments);
+  struct action *action = router_act(router, ROUTER_LOG);
+  action->deployment = deployment;
+  action->text = text;
+}
+
+void router_answer(struct router *router, const struct call *call, enum message_type type,
+                   int64_t elapsed, struct payload *body) {
+  if (call->peer == ROUTER_NONE) {
+    payload_unref(body);
+    return;
+  }
+  struct action *action = router_act(router, ROUTER_SEND);
+  action->peer = call->peer;
+  action->deployment = call->deployment;
+  action->message = (struct message){.type = (uint8_t)type,
+                                     .id = call->id,
+                                     .attempt = call->attempt,
+                                     .epoch = router->options.epoch,
+                                     .elapsed = elapsed,
+                                     .body = body};
+}
+
+double router_random(struct router *router) {
+  // xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators,
+  // scrambled").
+  router->random ^= router->random >> 12;
+  router->random ^= router->random << 25;
+  router->random ^= router->random >> 27;
+  return (double)((router->random * UINT64_C(0x2545F4914F6CDD1D)) >> 11) * 0x1p-53;
+}
+
+// ---- life ----
+
+struct router *router_new(const struct router_options *options) {
+  struct router *router = xcalloc(1, sizeof *router);
+  router->options = *options;
+  router->random = options->seed | 1;
+  table_init(&router->calls, options->seed ^ options->epoch);
+  return router;
+}
+
+static void free_deployment(struct deployment *deployment) {
+  queue_close(&deployment->queue);
+  payload_unref(deployment->start);
+  payload_unref(deployment->failure);
+  free(deployment->name);
+  free(deployment->manifest);
+  free(deployment->functions);
+  free(deployment->skip);
+  free(deployment->candidates);
+  free(deployment->places);
+  free(deployment);
+}
+
+static void free_calls(struct router *router) {
+  while (router->oldest) {
+    struct call *call = router->oldest;
+    router->oldest = call->newer;
+    payload_unref(call->body);
+    free(call);
+  }
+  while (router->free_calls) {
+    struct call *call = router->free_calls;
+    router->free_calls = call->newer;
+    free(call);
+  }
+  table_close(&router->calls);
+}
+
+static void free_worker(struct worker *worker) {
+  payload_unref(worker->goodbye);
+  free(worker->scores);
+  free(worker);
+}
+
+void router_free(struct router *router) {
+  if (!router) return;
+  struct action action;
+  while (router_next(router, &action)) payload_unref(action.message.body);
+  free_calls(router);
+  for (uint32_t i = 0; i < router->deployment_count; i++) free_deployment(router->deployments[i]);
+  for (uint32_t i = 0; i < router->worker_count; i++) free_worker(router->workers[i]);
+  timers_close(&router->timers);
+  free(router->deployments);
+  free(router->workers);
+  free(router->peers);
+  free(router->actions);
+  free(router);
+}
+
+// ---- deployments ----
+
+static bool options_valid(const struct router *router,
+                          const struct router_deployment_options *options) {
+  if (!options->name || !options->function_count || options->function_count > LIMIT_FUNCTIONS)
+    return false;
+  if (!options->workers || options->workers > LIMIT_WORKERS || router->draining) return false;
+  for (uint32_t i = 0; i < options->function_count; i++) {
+    uint32_t concurrency = options->functions[i].concurrency;
+    if (!concurrency || concurrency > LIMIT_CONCURRENCY || options->functions[i].timeout < 0)
+      return false;
+  }
+  return true;
+}
+
+static void add_workers(struct router *router, struct deployment *deployment, uint32_t number) {
+  uint32_t first = router->worker_count, count = deployment->worker_count;
+  router->workers = xrealloc(router->workers, (first + count) * sizeof *router->workers);
+  router->worker_count = first + count;
+  deployment->first_worker = first;
+  for (uint32_t i = first; i < first + count; i++) {
+    struct worker *worker = router->workers[i] = xcalloc(1, sizeof *worker);
+    worker->number = i;
+    worker->deployment = number;
+    worker->timer.kind = TIMER_WORKER;
+    worker->heartbeat.kind = TIMER_HEARTBEAT;
+    worker->scores = xcalloc(deployment->function_count, sizeof *worker->scores);
+  }
+}
+
+uint32_t router_deployment(struct router *router, const struct router_deployment_options *options,
+                           int64_t now) {
+  if (!options_valid(router, options)) return ROUTER_NONE;
+  struct deployment *deployment = xcalloc(1, sizeof *deployment);
+  deployment->name = strdup(options->name);
+  deployment->manifest = xcalloc(options->manifest_size + 1, 1);
+  if (options->manifest_size)
+    memcpy(deployment->manifest, options->manifest, options->manifest_size);
+  deployment->manifest_size = options->manifest_size;
+  deployment->function_count = options->function_count;
+  deployment->functions = xcalloc(options->function_count, sizeof *deployment->functions);
+  memcpy(deployment->functions, options->functions,
+         options->function_count * sizeof *deployment->functions);
+  deployment->worker_count = options->workers;
+  deployment->start = payload_ref(options->start);
+  deployment->timer.kind = TIMER_DEPLOYMENT;
+  deployment->skip = xcalloc(options->function_count, 1);
+  deployment->candidates = xcalloc(options->workers, sizeof *deployment->candidates);
+  deployment->places = xcalloc(options->workers, sizeof *deployment->places);
+  queue_init(&deployment->queue, options->function_count);
+
+  uint32_t number = router->deployment_count++;
+  router->deployments =
+      xrealloc(router->deployments, router->deployment_count * sizeof *router->deployments);
+  router->deployments[number] = deployment;
+  add_workers(router, deployment, number);
+  for (uint32_t i = 0; i < deployment->worker_count; i++)
+    router_worker_start(router, router->workers[deployment->first_worker + i], now);
+  return number;
+}
+
+// ---- clients ----
+
+struct peer *router_peer(struct router *router, uint32_t number) {
+  for (uint32_t i = 0; i < router->peer_count; i++)
+    if (router->peers[i].number == number) return &router->peers[i];
+  return NULL;
+}
+
+void router_client(struct router *router, uint32_t number, int64_t now) {
+  (void)now;
+  if (number == ROUTER_NONE || router_peer(router, number)) return;
+  router->peers = xrealloc(router->peers, (router->peer_count + 1) * sizeof *router->peers);
+  router->peers[router->peer_count++] = (struct peer){.number = number};
+}
+
+void router_client_gone(struct router *router, uint32_t number, int64_t now) {
+  struct peer *peer = router_peer(router, number);
+  if (!peer) return;
+  *peer = router->peers[--router->peer_count];
+  for (struct call *call = router->oldest, *newer; call; call = newer) {
+    newer = call->newer;
+    if (call->peer != number) continue;
+    call->peer = ROUTER_NONE;
+    router_call_cancel(router, call, CANCEL_CLIENT, now);
+  }
+  for (uint32_t i = 0; i < router->deployment_count; i++)
+    router_dispatch(router, router->deployments[i], now);
+}
+
+// A call that is refused before it is one: the answer needs an id only.
+static void refuse(struct router *router, uint32_t peer, struct message *message,
+                   struct payload *error) {
+  struct call call = {.peer = peer, .id = message->id, .attempt = message->attempt};
+  payload_unref(message->body);
+  router_answer(router, &call, MESSAGE_ERROR, 0, error);
+}
+
+static struct payload *overloaded(const char *scope, double limit) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
+  error_message(&writer, "too many calls wait: the limit per %s is %.0f", scope, limit);
+  error_string(&writer, "scope", scope);
+  error_number(&writer, "limit", limit);
+  error_number(&writer, "retry_after", 100);
+  return error_end(&writer);
+}
+
+static struct payload *refusal(struct router *router, const struct peer *peer, uint32_t number,
+                               const struct message *message) {
+  struct error_writer writer;
+  if (number >= router->deployment_count) {
+    error_begin(&writer, ERROR_NO_SUCH_DEPLOYMENT, EXECUTED_NO, false, "router");
+    error_message(&writer, "there is no deployment %u here", number);
+    return error_end(&writer);
+  }
+  const struct deployment *deployment = router->deployments[number];
+  if (message->function >= deployment->function_count) {
+    error_begin(&writer, ERROR_NO_SUCH_FUNCTION, EXECUTED_NO, false, "router");
+    error_message(&writer, "deployment '%s' has %u functions, number %u was called",
+                  deployment->name, deployment->function_count, message->function);
+    return error_end(&writer);
+  }
+  if (router->draining || deployment->state == DEPLOYMENT_DRAINING) {
+    error_begin(&writer, ERROR_DRAINING, EXECUTED_NO, true, "router");
+    error_message(&writer, "the router is ending");
+    return error_end(&writer);
+  }
+  if (deployment->state == DEPLOYMENT_FAILED) return router_deployment_failed(deployment);
+  size_t size = message->body ? message->body->size : 0;
+  if (peer->calls >= LIMIT_IN_FLIGHT) return overloaded("client", LIMIT_IN_FLIGHT);
+  if (deployment->queue.count >= LIMIT_QUEUE) return overloaded("deployment", LIMIT_QUEUE);
+  if (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
+    return overloaded("memory", LIMIT_QUEUE_BYTES);
+  return NULL;
+}
+
+// A default deadline starts when the deployment is ready; until then waiting has a limit of its
+// own.
+static int64_t call_deadline(const struct deployment *deployment, const struct message *message,
+                             int64_t now) {
+  const struct router_function *function = &deployment->functions[message->function];
+  if (!(message->flags & CALL_DEFAULT_DEADLINE))
+    return now + (message->remaining < LIMIT_DEADLINE ? message->remaining : LIMIT_DEADLINE);
+  if (function->timeout) return now + function->timeout;
+  return now + (deployment->was_ready ? LIMIT_DEADLINE_DEFAULT : LIMIT_READY);
+}
+
+static void admit(struct router *router, struct peer *peer, uint32_t number,
+                  struct message *message, int64_t now) {
+  struct deployment *deployment = router->deployments[number];
+  struct call *call = router_call_new(router);
+  call->peer = peer->number;
+  call->deployment = number;
+  call->function = message->function;
+  call->attempt = message->attempt;
+  call->flags = message->flags;
+  if (deployment->functions[call->function].idempotent) call->flags |= CALL_IDEMPOTENT;
+  call->priority = message->priority;
+  call->id = message->id;
+  call->admitted = now;
+  call->deadline = call_deadline(deployment, message, now);
+  call->workload = message->workload;
+  call->body = message->body;
+  call->item.line = call->function;
+  call->item.order = ++router->order;
+  peer->calls++;
+  deployment->calls++;
+  table_add(&router->calls, call->id, call);
+  timers_set(&router->timers, &call->timer, call->deadline);
+  router_call_queue(router, call);
+  router_dispatch(router, deployment, now);
+}
+
+void router_client_message(struct router *router, uint32_t number, uint32_t deployment,
+                           struct message *message, int64_t now) {
+  struct peer *peer = router_peer(router, number);
+  struct call *call = table_find(&router->calls, message->id);
+  if (peer && message->type == MESSAGE_CALL && !call) {
+    struct payload *error = refusal(router, peer, deployment, message);
+    if (error)
+      refuse(router, number, message, error);
+    else
+      admit(router, peer, deployment, message, now);
+    return;
+  }
+  if (peer && message->type == MESSAGE_CANCEL && call && call->peer == number) {
+    struct deployment *owner = router->deployments[call->deployment];
+    router_call_cancel(router, call, CANCEL_CLIENT, now);
+    router_dispatch(router, owner, now);
+  } else if (message->type == MESSAGE_CALL && deployment < router->deployment_count) {
+    router->deployments[deployment]
+        ->dropped++;  // an id that is in use: the first call is unaffected
+  }
+  payload_unref(message->body);
+}
+
+// ---- time ----
+
+#define OWNER(timer, type, member) ((type *)(void *)((char *)(timer)-offsetof(type, member)))
+
+void router_tick(struct router *router, int64_t now) {
+  struct timer *timer;
+  while ((timer = timers_first(&router->timers)) && timer->at <= now) {
+    timers_cancel(&router->timers, timer);
+    switch ((enum timer_kind)timer->kind) {
+      case TIMER_CALL:
+        router_call_timer(router, OWNER(timer, struct call, timer), now);
+        break;
+      case TIMER_WORKER:
+        router_worker_timer(router, OWNER(timer, struct worker, timer), now);
+        break;
+      case TIMER_HEARTBEAT:
+        router_worker_heartbeat(router, OWNER(timer, struct worker, heartbeat), now);
+        break;
+      case TIMER_DEPLOYMENT:
+        router_dispatch(router, OWNER(timer, struct deployment, timer), now);
+        break;
+    }
+  }
+}
+
+int64_t router_deadline(const struct router *router) {
+  struct timer *timer = timers_first(&router->timers);
+  return timer ? timer->at : INT64_MAX;
+}
+
+// ---- the end ----
+
+void router_drain(struct router *router, int64_t now) {
+  if (router->draining) return;
+  router->draining = true;
+  for (uint32_t i = 0; i < router->deployment_count; i++)
+    router->deployments[i]->state = DEPLOYMENT_DRAINING;
+  for (struct call *call = router->oldest, *newer; call; call = newer) {
+    newer = call->newer;
+    router_call_cancel(router, call, CANCEL_SHUTDOWN, now);
+  }
+  for (uint32_t i = 0; i < router->worker_count; i++)
+    router_worker_drain(router, router->workers[i], now);
+}
+
+bool router_drained(const struct router *router) {
+  for (uint32_t i = 0; i < router->worker_count; i++) {
+    enum worker_state state = router->workers[i]->state;
+    if (state != WORKER_NONE && state != WORKER_BACKOFF) return false;
+  }
+  return router->draining;
+}
+
+// ---- status ----
+
+bool router_deployment_status(const struct router *router, uint32_t number,
+                              struct deployment_status *status) {
+  if (number >= router->deployment_count) return false;
+  const struct deployment *deployment = router->deployments[number];
+  *status = (struct deployment_status){
+      .state = deployment->state,
+      .workers = deployment->worker_count,
+      .ready = deployment->ready,
+      .queued = (uint32_t)deployment->queue.count,
+      .running = deployment->running,
+      .calls = deployment->calls,
+      .dropped = deployment->dropped,
+      .first_worker = deployment->first_worker,
+      .failure = deployment->failure,
+  };
+  return true;
+}
+
+bool router_worker_status(const struct router *router, uint32_t number,
+                          struct worker_status *status) {
+  if (number >= router->worker_count) return false;
+  const struct worker *worker = router->workers[number];
+  *status = (struct worker_status){worker->state, worker->generation, worker->in_flight,
+                                   worker->calls, worker->starts};
+  return true;
+}
+
+double router_score(const struct router *router, uint32_t number, uint32_t function) {
+  if (number >= router->worker_count) return 0;
+  const struct worker *worker = router->workers[number];
+  if (function >= router->deployments[worker->deployment]->function_count) return 0;
+  return worker->scores[function];
+}

@@ -1,0 +1,160 @@
+// What the files of the router share: its state, and the steps that call each other. Private to
+// router*.c.
+//
+//   router.c          events of clients, time, actions, status
+//   router_call.c     where a call is: queue, slot, end
+//   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
+//   crash loop
+#pragma once
+
+#include "error.h"
+#include "limits.h"
+#include "message.h"
+#include "queue.h"
+#include "router.h"
+#include "table.h"
+#include "timer.h"
+
+enum timer_kind { TIMER_CALL, TIMER_WORKER, TIMER_HEARTBEAT, TIMER_DEPLOYMENT };
+
+enum call_state { CALL_QUEUED, CALL_RUNNING, CALL_ABANDONED };
+
+struct call {
+  struct queue_item item;        // first, so that an item is its call
+  struct timer timer;            // deadline; once abandoned: the end of grace
+  struct call *older, *newer;    // all calls, in the order they were admitted
+  struct call *previous, *next;  // in the worker's slots, oldest first
+  enum call_state state;
+  uint32_t peer, deployment, function, worker, attempt, flags;
+  uint8_t priority;
+  bool started;  // the worker has said so
+  struct call_id id;
+  uint64_t sequence;  // of the latest dispatch
+  int64_t admitted, sent, deadline;
+  double workload, predicted;  // seconds on its worker
+  struct payload *body;
+};
+
+struct worker {
+  enum worker_state state;
+  uint32_t number, deployment, generation;
+  struct timer timer;  // start, back-off or drain limit, by state
+  struct timer heartbeat;
+  uint32_t unanswered;  // pings
+  uint64_t pings;
+  bool killed;                // KILL was given for this generation
+  bool tainted;               // it said it will go because a call was interrupted
+  struct call *first, *last;  // slots in use
+  uint32_t in_flight, slots;  // slots: the least concurrency of the functions in flight
+  double backlog;             // seconds predicted for all in flight
+  double round_trip;          // seconds, smoothed
+  double *scores;             // per function
+  uint64_t entered;           // the shared page, as last reported
+  uint32_t bad_answers;
+  uint32_t quick_deaths;  // in a row, without one finished call
+  int64_t ready_at;
+  uint64_t finished;        // by this generation
+  uint64_t calls, starts;   // by all
+  struct payload *goodbye;  // why it will end
+  enum phase phase;
+};
+
+enum { CRASH_LOOP = 5 };
+
+struct deployment {
+  char *name, *manifest;
+  size_t manifest_size;
+  struct router_function *functions;
+  uint32_t function_count;
+  uint32_t first_worker, worker_count, ready;
+  enum deployment_state state;
+  bool was_ready;
+  struct payload *start, *failure;
+  enum phase failure_phase;
+  int64_t failures[CRASH_LOOP];  // when, a ring
+  uint32_t failure_count;        // over all; the ring's next place
+  uint32_t failed_starts;        // in a row, for the back-off
+  int64_t canary;                // when a failed deployment may try one worker again
+  struct timer timer;            // look at the queue again
+  struct queue queue;
+  size_t queue_bytes;
+  uint32_t running;
+  uint64_t calls, dropped;
+  unsigned char *skip;           // scratch, one a line
+  struct candidate *candidates;  // scratch, one a worker
+  uint32_t *places;              // scratch, one a worker
+};
+
+struct peer {
+  uint32_t number;
+  uint32_t calls;  // not ended, abandoned ones included: what still costs
+};
+
+struct router {
+  struct router_options options;
+  uint64_t random, sequence, order;
+  bool draining;
+  struct deployment **deployments;
+  uint32_t deployment_count;
+  struct worker **workers;
+  uint32_t worker_count;
+  struct peer *peers;
+  uint32_t peer_count;
+  struct table calls;  // by id
+  struct call *oldest, *newest;
+  struct call *free_calls;
+  struct timers timers;
+  struct action *actions;  // a ring
+  size_t action_first, action_count, action_capacity;
+  char *text;  // of the LOG action taken last
+};
+
+// router.c
+struct action *router_act(struct router *router, enum router_action type);
+void router_log(struct router *router, uint32_t deployment, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/// Sends a message to the client of `call`; takes over the body.
+void router_answer(struct router *router, const struct call *call, enum message_type type,
+                   int64_t elapsed, struct payload *body);
+struct peer *router_peer(struct router *router, uint32_t number);
+/// Uniform in [0, 1).
+double router_random(struct router *router);
+
+// router_call.c
+struct call *router_call_new(struct router *router);
+/// Puts a new call, or one that comes back from a worker, into the queue.
+void router_call_queue(struct router *router, struct call *call);
+/// Forgets a call that has been answered and is in no slot.
+void router_call_free(struct router *router, struct call *call);
+/// Takes a call out of the queue or its slot.
+void router_call_detach(struct router *router, struct call *call, int64_t now);
+/// Answers with an error and forgets the call, wherever it is. Takes over the body.
+void router_call_fail(struct router *router, struct call *call, struct payload *error, int64_t now);
+/// Answers the client of a running call; its slot stays taken until the worker lets go or its grace
+/// has passed.
+void router_call_abandon(struct router *router, struct call *call, enum cancel_reason reason,
+                         struct payload *error, int64_t now);
+/// The deadline, or the end of grace, of a call.
+void router_call_timer(struct router *router, struct call *call, int64_t now);
+void router_call_cancel(struct router *router, struct call *call, enum cancel_reason reason,
+                        int64_t now);
+/// The call was on a worker that is gone.
+void router_call_lost(struct router *router, struct call *call, enum lost_reason reason, int code,
+                      int64_t now);
+/// An answer of a worker: RESULT, ERROR, GIVE_BACK, STARTED. Takes over the body.
+void router_call_answered(struct router *router, struct worker *worker, struct message *message,
+                          int64_t now);
+/// Gives waiting calls to workers as long as that can be done.
+void router_dispatch(struct router *router, struct deployment *deployment, int64_t now);
+/// Ends all waiting calls with DeploymentFailed.
+void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now);
+struct payload *router_deployment_failed(const struct deployment *deployment);
+
+// router_worker.c
+void router_worker_start(struct router *router, struct worker *worker, int64_t now);
+void router_worker_timer(struct router *router, struct worker *worker, int64_t now);
+void router_worker_heartbeat(struct router *router, struct worker *worker, int64_t now);
+void router_worker_kill(struct router *router, struct worker *worker);
+void router_worker_drain(struct router *router, struct worker *worker, int64_t now);
+/// Fills a message for the current process of `worker` and queues it; takes over the body.
+void router_worker_send(struct router *router, struct worker *worker, struct message message);
