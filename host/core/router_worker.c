@@ -89,11 +89,9 @@ static void first_difference(const struct deployment *deployment, struct text th
   const char *mine = deployment->manifest;
   while (i < theirs.size && i < deployment->manifest_size &&
          theirs.bytes[i] == (unsigned char)mine[i])
-    if (mine[i++] == '
-') start = i;
+    if (mine[i++] == '\n') start = i;
   size_t end = start;
-  while (end < theirs.size && theirs.bytes[end] != '
-') end++;
+  while (end < theirs.size && theirs.bytes[end] != '\n') end++;
   size_t length = end - start < size - 1 ? end - start : size - 1;
   memcpy(line, theirs.bytes + start, length);
   line[length] = 0;
