@@ -55,7 +55,8 @@ describe('the rock', function()
   end)
 
   it('brings an executable that needs no path', function()
-    local code, output = in_tree(('env -u LUA_PATH -u LUA_CPATH farside run %s/examples/square/client.lua'):format(ROOT))
+    local command = 'env -u LUA_PATH -u LUA_CPATH farside run %s/examples/square/client.lua'
+    local code, output = in_tree(command:format(ROOT))
     assert.equal(0, code, output)
     assert.truthy(output:find('25', 1, true), output)
   end)
