@@ -387,6 +387,13 @@ bool router_drained(const struct router *router) {
 
 // ---- status ----
 
+// A copy: the caller may keep it on another thread.
+static struct payload *failure_of(const struct deployment *deployment) {
+  if (deployment->state == DEPLOYMENT_FAILED) return router_deployment_failed(deployment);
+  const struct payload *failure = deployment->failure;
+  return failure ? payload_copy(failure->parts[0].bytes, failure->size) : NULL;
+}
+
 bool router_deployment_status(const struct router *router, uint32_t number,
                               struct deployment_status *status) {
   if (number >= router->deployment_count) return false;
@@ -395,12 +402,13 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .state = deployment->state,
       .workers = deployment->worker_count,
       .ready = deployment->ready,
+      .functions = deployment->function_count,
       .queued = (uint32_t)deployment->queue.count,
       .running = deployment->running,
       .calls = deployment->calls,
       .dropped = deployment->dropped,
       .first_worker = deployment->first_worker,
-      .failure = deployment->failure,
+      .failure = failure_of(deployment),
   };
   return true;
 }

@@ -159,12 +159,13 @@ struct worker_status {
 };
 struct deployment_status {
   enum deployment_state state;
-  uint32_t workers, ready;
+  uint32_t workers, ready, functions;
   uint32_t queued, running;
-  uint64_t calls;           // admitted
-  uint64_t dropped;         // answers nobody asked for: late, fenced, twice
-  uint32_t first_worker;    // its workers are numbered from here on
-  struct payload *failure;  // last failure of a worker (a body), borrowed, or NULL
+  uint64_t calls;         // admitted
+  uint64_t dropped;       // answers nobody asked for: late, fenced, twice
+  uint32_t first_worker;  // its workers are numbered from here on
+  struct payload
+      *failure;  // why it fails, or the last failure of a worker: a body the caller owns; or NULL
 };
 bool router_deployment_status(const struct router *router, uint32_t deployment,
                               struct deployment_status *status);

@@ -1,0 +1,425 @@
+#include "bind_client.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/limits.h"
+#include "../core/payload.h"
+#include "../io/embedded.h"
+#include "../io/wait.h"
+#include "codec.h"
+
+static const char kHandle[] = "farside.handle";
+
+// The environment table of a handle: [deployment] = its class registry.
+struct handle {
+  struct embedded *embedded;
+  struct payload *decoding;  // freed later should Lua run out of memory while it is decoded
+  pthread_mutex_t lock;
+  uint64_t *anchors;  // of strings that no payload needs any more
+  size_t anchor_count, anchor_capacity;
+};
+
+static struct handle *check_handle(lua_State *L, int index) {
+  struct handle *handle = luaL_checkudata(L, index, kHandle);
+  if (!handle->embedded) luaL_error(L, "the handle is closed");
+  return handle;
+}
+
+struct embedded *bind_client_embedded(lua_State *L, int index) {
+  return check_handle(L, index)->embedded;
+}
+
+// nil, {name =, message =, executed = "no"}
+static int push_error(lua_State *L, const char *name, const char *format, ...) {
+  va_list arguments;
+  lua_pushnil(L);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "name");
+  va_start(arguments, format);
+  lua_pushvfstring(L, format, arguments);
+  va_end(arguments);
+  lua_setfield(L, -2, "message");
+  lua_pushliteral(L, "no");
+  lua_setfield(L, -2, "executed");
+  lua_pushliteral(L, "sdk");
+  lua_setfield(L, -2, "where");
+  return 2;
+}
+
+// ---- strings that payloads refer to ----
+
+// On whatever thread drops the last reference; Lua may not be touched here.
+static void on_release(void *owner, uint64_t anchor) {
+  struct handle *handle = owner;
+  pthread_mutex_lock(&handle->lock);
+  if (handle->anchor_count == handle->anchor_capacity) {
+    size_t capacity = handle->anchor_capacity ? 2 * handle->anchor_capacity : 16;
+    uint64_t *anchors = realloc(handle->anchors, capacity * sizeof *anchors);
+    if (!anchors) abort();
+    handle->anchors = anchors;
+    handle->anchor_capacity = capacity;
+  }
+  __atomic_store_n(&handle->anchor_count, handle->anchor_count + 1, __ATOMIC_RELAXED);
+  handle->anchors[handle->anchor_count - 1] = anchor;
+  pthread_mutex_unlock(&handle->lock);
+}
+
+static void release_strings(lua_State *L, struct handle *handle) {
+  if (!__atomic_load_n(&handle->anchor_count, __ATOMIC_RELAXED)) return;
+  pthread_mutex_lock(&handle->lock);
+  for (size_t i = 0; i < handle->anchor_count; i++) codec_release(L, handle->anchors[i]);
+  __atomic_store_n(&handle->anchor_count, 0, __ATOMIC_RELAXED);
+  pthread_mutex_unlock(&handle->lock);
+}
+
+// ---- deploy ----
+
+static double field_number(lua_State *L, int index, const char *key, double otherwise) {
+  lua_getfield(L, index, key);
+  double value = lua_isnil(L, -1) ? otherwise : luaL_checknumber(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+static bool field_boolean(lua_State *L, int index, const char *key) {
+  lua_getfield(L, index, key);
+  bool value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+// The functions of the spec at index 2, in a userdata left on the stack.
+static struct router_function *read_functions(lua_State *L, uint32_t *count) {
+  lua_getfield(L, 2, "functions");
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int list = lua_gettop(L);
+  *count = (uint32_t)lua_objlen(L, list);
+  struct router_function *functions = lua_newuserdata(L, (*count + 1) * sizeof *functions);
+  for (uint32_t i = 0; i < *count; i++) {
+    lua_rawgeti(L, list, (int)i + 1);
+    int item = lua_gettop(L);
+    functions[i] = (struct router_function){
+        .concurrency = (uint32_t)field_number(L, item, "concurrency", 1),
+        .timeout = (int64_t)(field_number(L, item, "timeout", 0) * 1e9),
+        .idempotent = field_boolean(L, item, "idempotent"),
+        .benchmarked = field_boolean(L, item, "benchmarked"),
+    };
+    lua_settop(L, item - 1);
+  }
+  return functions;
+}
+
+static int l_deploy(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  struct router_deployment_options options = {0};
+  options.functions = read_functions(L, &options.function_count);
+  lua_getfield(L, 2, "name");
+  options.name = luaL_checkstring(L, -1);
+  lua_getfield(L, 2, "manifest");
+  options.manifest = luaL_checklstring(L, -1, &options.manifest_size);
+  options.workers = (uint32_t)field_number(L, 2, "workers", 1);
+  lua_getfield(L, 2, "start");
+  options.start = codec_encode(L, lua_gettop(L), 1, 0, 0, "start");
+  if (!options.start) return lua_error(L);
+
+  char why[1024];
+  int error = 0;
+  uint32_t number = embedded_deploy(handle->embedded, &options, &error, why, sizeof why);
+  payload_unref(options.start);
+  if (number == ROUTER_NONE) return push_error(L, "ConfigError", "%s", why);
+  lua_getfenv(L, 1);
+  lua_getfield(L, 2, "registry");
+  lua_rawseti(L, -2, (int)number);
+  lua_pushinteger(L, number);
+  return 1;
+}
+
+// ---- calls ----
+
+static int push_refusal(lua_State *L, int result) {
+  if (result == CLIENT_MEMORY)
+    return push_error(L, "Overloaded", "there is no memory for another call");
+  push_error(L, "Overloaded", "%d calls of this client have not ended", LIMIT_IN_FLIGHT);
+  lua_pushliteral(L, "client");
+  lua_setfield(L, -2, "scope");
+  lua_pushinteger(L, LIMIT_IN_FLIGHT);
+  lua_setfield(L, -2, "limit");
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "retryable");
+  lua_pushinteger(L, 100);
+  lua_setfield(L, -2, "retry_after");
+  return 2;
+}
+
+static int64_t nanoseconds(double seconds) {
+  double limit = (double)LIMIT_DEADLINE / 1e9;
+  return (int64_t)((seconds < limit ? seconds : limit) * 1e9);
+}
+
+// handle:call(deployment, function, timeout, workload, names, ...)
+static int l_call(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  release_strings(L, handle);
+  int arguments = lua_gettop(L) - 6;
+  if (arguments < 0)
+    return luaL_error(L, "expected deployment, function, timeout, workload, names and arguments");
+  struct call_options options = {
+      .deployment = (uint32_t)lua_tointeger(L, 2),
+      .function = (uint32_t)lua_tointeger(L, 3),
+      .workload = lua_tonumber(L, 5),
+      .tag = (uint64_t)lua_tointeger(L, 2),
+  };
+  if (!lua_isnoneornil(L, 4)) {
+    double timeout = lua_tonumber(L, 4);
+    if (!(timeout > 0)) {
+      push_error(L, "DeadlineExceeded", "the timeout is %f s: the call was not sent", timeout);
+      lua_pushliteral(L, "sdk");
+      lua_setfield(L, -2, "phase");
+      return 2;
+    }
+    options.timeout = nanoseconds(timeout);
+    if (!options.timeout) options.timeout = 1;
+  }
+  lua_getfenv(L, 1);
+  lua_rawgeti(L, -1, (int)options.deployment);
+  lua_replace(L, 4);  // the registry
+  lua_pop(L, 1);
+  int registry = lua_isnil(L, 4) ? 0 : 4;
+  int names = lua_isnil(L, 6) ? 0 : 6;
+  struct payload *body = codec_encode(L, 7, arguments, registry, names, "argument");
+  if (!body) {
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  uint64_t call;
+  int result = embedded_call(handle->embedded, &options, body, &call);
+  if (result) return push_refusal(L, result);
+  lua_pushnumber(L, (lua_Number)call);
+  return 1;
+}
+
+static int64_t until(lua_State *L, int index) {
+  if (lua_isnoneornil(L, index)) return INT64_MAX;
+  double seconds = lua_tonumber(L, index);
+  return wait_now() + (seconds > 0 ? nanoseconds(seconds) : 0);
+}
+
+static int push_wait(lua_State *L, enum embedded_wait result) {
+  switch (result) {
+    case EMBEDDED_DONE:
+      lua_pushliteral(L, "done");
+      break;
+    case EMBEDDED_OTHER:
+      lua_pushliteral(L, "other");
+      break;
+    case EMBEDDED_TIMEOUT:
+      lua_pushliteral(L, "timeout");
+      break;
+    case EMBEDDED_INTERRUPTED:
+      lua_pushliteral(L, "interrupted");
+      break;
+  }
+  return 1;
+}
+
+// handle:wait(call, timeout)
+static int l_wait(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  uint64_t call = lua_isnoneornil(L, 2) ? 0 : (uint64_t)lua_tonumber(L, 2);
+  return push_wait(L, embedded_wait(handle->embedded, call, ROUTER_NONE, until(L, 3)));
+}
+
+// Pushes true, results... or false, error and returns how many.
+static int push_completion(lua_State *L, struct handle *handle,
+                           const struct completion *completion) {
+  payload_unref(handle->decoding);
+  handle->decoding = completion->body;
+  lua_getfenv(L, 1);
+  lua_rawgeti(L, -1, (int)completion->tag);
+  lua_remove(L, -2);
+  int registry = lua_gettop(L);
+  lua_pushboolean(L, completion->ok);
+  int count = codec_decode(L, completion->body, lua_isnil(L, registry) ? 0 : registry);
+  payload_unref(completion->body);
+  handle->decoding = NULL;
+  if (count >= 0) return count + 1;
+  lua_pushboolean(L, 0);  // the answer came and cannot be read: [.., true, error, false]
+  lua_replace(L, -3);
+  return 2;
+}
+
+// handle:take(call)
+static int l_take(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  struct completion completion;
+  if (!embedded_take(handle->embedded, (uint64_t)luaL_checknumber(L, 2), &completion)) return 0;
+  return push_completion(L, handle, &completion);
+}
+
+// handle:next()
+static int l_next(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  struct completion completion;
+  if (!embedded_next(handle->embedded, &completion)) return 0;
+  int count = push_completion(L, handle, &completion);
+  lua_pushnumber(L, (lua_Number)completion.call);
+  lua_insert(L, -count - 1);
+  return count + 1;
+}
+
+static int l_done(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)embedded_done(check_handle(L, 1)->embedded));
+  return 1;
+}
+
+static int l_cancel(lua_State *L) {
+  embedded_cancel(check_handle(L, 1)->embedded, (uint64_t)luaL_checknumber(L, 2));
+  return 0;
+}
+
+// ---- what is going on ----
+
+static const char *const kDeploymentStates[] = {"starting", "ready", "failed", "draining"};
+static const char *const kWorkerStates[] = {"none",     "starting", "ready",
+                                            "draining", "waiting",  "lost"};
+
+// Pushes the failure as a table, or nil; takes over the body.
+static void push_failure(lua_State *L, struct payload *failure) {
+  if (!failure) {
+    lua_pushnil(L);
+    return;
+  }
+  int count = codec_decode(L, failure, 0);
+  payload_unref(failure);
+  if (count == 0) lua_pushnil(L);
+}
+
+static void set_number(lua_State *L, const char *key, double value) {
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, key);
+}
+
+static void push_worker(lua_State *L, struct embedded *embedded, uint32_t number, uint32_t place,
+                        uint32_t functions) {
+  struct worker_status status;
+  pid_t pid;
+  lua_createtable(L, 0, 8);
+  if (!embedded_worker(embedded, number, &status, &pid)) return;
+  lua_pushstring(L, kWorkerStates[status.state]);
+  lua_setfield(L, -2, "state");
+  if (pid > 0) set_number(L, "pid", pid);
+  set_number(L, "place", place);
+  set_number(L, "generation", status.generation);
+  set_number(L, "in_flight", status.in_flight);
+  set_number(L, "calls", (double)status.calls);
+  set_number(L, "starts", (double)status.starts);
+  lua_newtable(L);
+  for (uint32_t function = 0; function < functions; function++) {
+    double score = embedded_score(embedded, number, function);
+    if (score <= 0) continue;
+    lua_pushnumber(L, score);
+    lua_rawseti(L, -2, (int)function);
+  }
+  lua_setfield(L, -2, "scores");
+}
+
+static int l_status(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  struct deployment_status status;
+  uint32_t number = (uint32_t)luaL_checkinteger(L, 2);
+  if (!embedded_status(handle->embedded, number, &status))
+    return luaL_error(L, "there is no deployment %d", (int)number);
+  lua_createtable(L, 0, 8);
+  push_failure(L, status.failure);
+  lua_setfield(L, -2, "failure");
+  lua_pushstring(L, kDeploymentStates[status.state]);
+  lua_setfield(L, -2, "state");
+  set_number(L, "queued", status.queued);
+  set_number(L, "running", status.running);
+  set_number(L, "ready", status.ready);
+  set_number(L, "calls", (double)status.calls);
+  set_number(L, "dropped", (double)status.dropped);
+  lua_createtable(L, (int)status.workers, 0);
+  for (uint32_t i = 0; i < status.workers; i++) {
+    push_worker(L, handle->embedded, status.first_worker + i, i, status.functions);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "workers");
+  return 1;
+}
+
+// handle:ready(deployment, timeout)
+static int l_ready(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  uint32_t number = (uint32_t)luaL_checkinteger(L, 2);
+  int64_t limit = until(L, 3);
+  for (;;) {
+    struct deployment_status status;
+    if (!embedded_status(handle->embedded, number, &status))
+      return luaL_error(L, "there is no deployment %d", (int)number);
+    if (status.state == DEPLOYMENT_FAILED) {
+      lua_pushliteral(L, "failed");
+      push_failure(L, status.failure);
+      return 2;
+    }
+    payload_unref(status.failure);
+    if (status.state == DEPLOYMENT_READY) {
+      lua_pushliteral(L, "ready");
+      return 1;
+    }
+    enum embedded_wait result = embedded_wait(handle->embedded, 0, number, limit);
+    if (result == EMBEDDED_TIMEOUT || result == EMBEDDED_INTERRUPTED) return push_wait(L, result);
+  }
+}
+
+// ---- life ----
+
+static int l_close(lua_State *L) {
+  struct handle *handle = luaL_checkudata(L, 1, kHandle);
+  if (!handle->embedded) return 0;
+  embedded_close(handle->embedded);
+  handle->embedded = NULL;
+  payload_unref(handle->decoding);
+  release_strings(L, handle);
+  free(handle->anchors);
+  pthread_mutex_destroy(&handle->lock);
+  return 0;
+}
+
+static int l_open(lua_State *L) {
+  struct handle *handle = lua_newuserdata(L, sizeof *handle);
+  *handle = (struct handle){0};
+  luaL_getmetatable(L, kHandle);
+  lua_setmetatable(L, -2);
+  lua_newtable(L);
+  lua_setfenv(L, -2);
+  int error = embedded_open(&handle->embedded);
+  if (error)
+    return push_error(L, "EngineError", "the router could not be started: %s", strerror(-error));
+  pthread_mutex_init(&handle->lock, NULL);
+  codec_set_owner(L, &(struct codec_owner){on_release, handle});
+  return 1;
+}
+
+void bind_client(lua_State *L) {
+  static const luaL_Reg methods[] = {
+      {"deploy", l_deploy}, {"call", l_call},   {"wait", l_wait},     {"take", l_take},
+      {"next", l_next},     {"done", l_done},   {"cancel", l_cancel}, {"ready", l_ready},
+      {"status", l_status}, {"close", l_close}, {"__gc", l_close},    {NULL, NULL},
+  };
+  luaL_newmetatable(L, kHandle);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  luaL_register(L, NULL, methods);
+  lua_pop(L, 1);
+  lua_pushcfunction(L, l_open);
+  lua_setfield(L, -2, "open");
+}
