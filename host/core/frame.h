@@ -36,7 +36,8 @@ struct reader *reader_new(enum frame_state state, uint32_t limit);
 void reader_free(struct reader *reader);
 
 /// Where the next bytes go: `*size` > 0 bytes at the result, valid until the next call on the
-/// reader. NULL: no memory.
+/// reader. To be asked after reader_next has said that it needs more, or an error: then what comes
+/// is dropped. NULL: no memory, which reader_next says again.
 unsigned char *reader_space(struct reader *reader, size_t *size);
 
 /// `size` bytes were put there.
@@ -45,7 +46,8 @@ void reader_received(struct reader *reader, size_t size);
 /// Takes the next complete message: FRAME_OK; the body, scanned, is one reference the caller owns.
 /// FRAME_MORE: read on. After an error the reader is closed and answers the same error again. In
 /// FRAME_PREFACE the preface is consumed and checked first; HELLO must follow and opens the reader:
-/// what it says is the caller's to judge.
+/// what it says is the caller's to judge. There is no other HELLO, and none where a reader starts
+/// open.
 int reader_next(struct reader *reader, struct message *message);
 
 /// Why the last error happened: one sentence for a person, and for FRAME_BAD the reason and the
@@ -55,7 +57,8 @@ const char *reader_error(const struct reader *reader, const char **reason, uint6
 /// Appends the preface.
 void frame_preface(struct buffer *out);
 
-/// Appends length and header of `message`; the parts of its body have to follow.
+/// Appends length and header of `message`; the parts of its body have to follow. There is a body
+/// exactly where message.h asks for one.
 void frame_header(struct buffer *out, const struct message *message);
 
 /// Appends the whole frame, body included. For small bodies.

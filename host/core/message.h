@@ -1,43 +1,49 @@
 // What the peers say to each other, decoded. frame.h turns messages into bytes and back; an
 // embedded router passes them as they are.
 //
+// clang-format off
 //   connection = preface, then frames in both directions
-//   preface    = "FARSIDE\n", u8 lowest version, u8 highest version, u16 big-endian flags (0)
+//   preface    = "FARSIDE\n", u8 lowest version, u8 highest version, u16 big-endian flags (0; ignored)
 //   frame      = u32 big-endian length of the rest | header | body
-//   header     = one msgpack array, at most 4 KiB: [type, ...] as listed below; more elements than
-//   known are ignored body       = opaque msgpack array: arguments, results, an error map, ...;
-//   only the ends decode it
+//   header     = one msgpack array, at most 4 KiB: [type, ...] as listed below; elements beyond those are ignored
+//   body       = msgpack array: arguments, results, an error map, ...; opaque, only the ends decode it
 //
-// Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the
-// lower of the two highest ones, or the connection ends with one sentence that names both ranges.
+// Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the lower of the two
+// highest ones, or the connection ends with one sentence that names both ranges.
 //
 //   type       header after the type                                              body
-//   HELLO      role, features, limit of frames                                    [map]     name,
-//   pid, proof of key WELCOME    epoch, features - START      worker, generation, epoch [map] what
-//   a worker needs to load the deployment READY      generation [manifest text, {[function index] =
-//   score}] CALL       id, attempt, epoch, sequence, function, remaining ms, workload, priority,
-//   flags, {rare}   [arguments...] STARTED    id, attempt, sequence - RESULT     id, attempt,
-//   epoch, sequence, elapsed us                           [results...] ERROR      id, attempt,
-//   epoch, sequence, elapsed us                           [map]     an error, see error.h CANCEL
-//   id, attempt, sequence, reason                                      - GIVE_BACK  id, attempt,
-//   epoch, sequence                                       -         the function was not entered
+//   HELLO      role, features, limit of frames                                    [map]  name, pid, proof of key
+//   WELCOME    epoch, features                                                    -
+//   START      worker, generation, epoch                                          [map]  what a worker needs to load the
+//                                                                                        deployment
+//   READY      generation                                                         [manifest text,
+//                                                                                  {[function index] = score}]
+//   CALL       id, attempt, epoch, sequence, function, remaining ms, workload,    [arguments...]
+//              priority, flags, {rare} or nothing
+//   STARTED    id, attempt, sequence                                              -
+//   RESULT     id, attempt, epoch, sequence, elapsed us                           [results...]
+//   ERROR      id, attempt, epoch, sequence, elapsed us                           [map]  an error, see error.h
+//   CANCEL     id, attempt, sequence, reason                                      -
+//   GIVE_BACK  id, attempt, epoch, sequence                                       -      the function was not entered
 //   ITEM END CREDIT PROGRESS: id, ...; refused until streams exist (feature bit)
 //   LOG        -                                                                  [text]
 //   PING PONG  sequence                                                           -
 //   SCORE      function, score                                                    -
 //   DRAIN      milliseconds for it                                                -
-//   GOODBYE    exit code, phase                                                   [map] or -  why a
-//   worker ends by itself
+//   GOODBYE    exit code, phase                                                   [map] or -  why a worker ends by itself
+// clang-format on
 //
-// Function numbers, deployments and workers count from 0. id is a bin of 16 bytes: session,
-// counter, both big-endian.
+// Function numbers, deployments and workers count from 0, attempts from 1. id is a bin of 16 bytes:
+// session, counter, both big-endian. Workloads and scores are finite and not negative.
 #pragma once
 
 #include <stdint.h>
 
+struct buffer;
+struct cursor;
 struct payload;
 
-enum { PROTOCOL_VERSION = 1 };
+enum { PROTOCOL_VERSION_LOWEST = 1, PROTOCOL_VERSION = 1 };  // spoken by this side
 
 enum message_type {
   MESSAGE_HELLO = 1,
@@ -109,3 +115,20 @@ struct message {
   int32_t code;          // GOODBYE: exit code
   struct payload *body;  // or NULL. A reader gives one reference to whoever gets the message.
 };
+
+enum body_rule { BODY_NONE, BODY_NEEDED, BODY_OPTIONAL };
+
+/// Whether messages of `type` have a body.
+enum body_rule message_body(enum message_type type);
+
+/// "CALL" and so on.
+const char *message_name(enum message_type type);
+
+/// Appends the header of `message`.
+void message_pack(const struct message *message, struct buffer *out);
+
+enum message_result { MESSAGE_OK = 0, MESSAGE_BAD = -1, MESSAGE_UNSUPPORTED = -2 };
+
+/// Reads a header that was scanned. On an error `header` stands at what is wrong, and `*field` is
+/// its name.
+int message_read(struct message *message, struct cursor *header, const char **field);

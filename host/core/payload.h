@@ -38,6 +38,10 @@ struct payload *payload_new(size_t size);
 /// A copy of `bytes`. NULL: no memory.
 struct payload *payload_copy(const void *bytes, size_t size);
 
+/// Gives a payload of one part in its own memory, held by one reference only, another size: what fits
+/// stays, the rest is not filled. It may move. NULL: no memory, and `payload` is as before.
+struct payload *payload_resize(struct payload *payload, size_t size);
+
 /// Takes one more reference and returns `payload`. NULL is allowed.
 struct payload *payload_ref(struct payload *payload);
 
