@@ -71,7 +71,7 @@ int farside_fd(struct farside *farside);
 /// Does what there is to do without waiting: sends, receives, calls callbacks. Returns how many were called.
 int farside_turn(struct farside *farside);
 
-/// What went wrong last in this object, one text for a person; "" when nothing did. Lives until the next call on the object.
+/// Why farside_open failed, one text for a person; "" if it did not. Lives as long as the object.
 const char *farside_problem(const struct farside *farside);
 
 /// Cancels what is in flight (callbacks are called), lets the workers exit their contexts, ends them, frees. NULL is allowed.

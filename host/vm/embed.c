@@ -1,0 +1,204 @@
+// The C API (farside.h): an embedded router, and a Lua state that exists to load the deploy script.
+//
+// Only farside_open and farside_close touch the Lua state; calls go from any thread straight to the router.
+#include <lauxlib.h>
+#include <lua.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/cursor.h"
+#include "../core/limits.h"
+#include "../core/payload.h"
+#include "../core/scan.h"
+#include "../farside.h"
+#include "../io/embedded.h"
+#include "bind_client.h"
+#include "vm.h"
+
+struct farside {
+  lua_State *L;
+  struct embedded *embedded;  // owned by the handle in L
+  uint32_t deployment;
+  char **functions;  // names; a place is a function's number
+  uint32_t function_count;
+  char problem[1024];
+};
+
+// Who is told of the end of a call; its address is the call's tag.
+struct listener {
+  farside_callback callback;
+  void *user;
+};
+
+// ---- ends ----
+
+// The text under `key` of an error map as a string that ends with 0, in `text`.
+static const char *error_text_of(struct cursor map, const char *key, char *text, size_t size) {
+  struct cursor value;
+  const unsigned char *bytes;
+  size_t length;
+  text[0] = 0;
+  if (!cursor_find(map, key, &value)) return text;
+  if (!cursor_str(&value, &bytes, &length) && !cursor_bin(&value, &bytes, &length)) return text;
+  if (length >= size) length = size - 1;
+  memcpy(text, bytes, length);
+  text[length] = 0;
+  return text;
+}
+
+static void report(const struct completion *completion) {
+  struct listener *listener = (struct listener *)(uintptr_t)completion->tag;
+  const unsigned char *bytes = completion->body->parts[0].bytes;
+  char name[64], message[LIMIT_ERROR_MESSAGE + 1], executed[8];
+  struct farside_result result = {
+      .struct_size = sizeof result,
+      .call = completion->call,
+      .ok = completion->ok,
+      .payload = bytes,
+      .size = completion->body->size,
+      .executed = "yes",
+  };
+  if (!completion->ok) {
+    struct cursor map = cursor_of(bytes, completion->body->size);
+    size_t count;
+    cursor_array(&map, &count);
+    result.error = error_text_of(map, "name", name, sizeof name);
+    result.message = error_text_of(map, "message", message, sizeof message);
+    result.executed = error_text_of(map, "executed", executed, sizeof executed);
+  }
+  listener->callback(listener->user, &result);
+  payload_unref(completion->body);
+  free(listener);
+}
+
+static int report_all(struct farside *farside) {
+  struct completion completion;
+  int count = 0;
+  while (embedded_next(farside->embedded, &completion)) {
+    report(&completion);
+    count++;
+  }
+  return count;
+}
+
+static void on_done(void *owner) {
+  report_all(owner);
+}
+
+// ---- open ----
+
+static int fail(struct farside *farside, int status, const char *text) {
+  snprintf(farside->problem, sizeof farside->problem, "%s", text);
+  return status;
+}
+
+// The names in the table on top of the stack, which is popped.
+static void keep_functions(struct farside *farside) {
+  lua_State *L = farside->L;
+  farside->function_count = (uint32_t)lua_objlen(L, -1);
+  farside->functions = calloc(farside->function_count + 1, sizeof *farside->functions);
+  if (!farside->functions) abort();
+  for (uint32_t i = 0; i < farside->function_count; i++) {
+    lua_rawgeti(L, -1, (int)i + 1);
+    farside->functions[i] = strdup(lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+// require('farside.embed').load(path) -> handle, deployment, {names}
+static int load_script(struct farside *farside, const char *path) {
+  lua_State *L = farside->L;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "farside.embed");
+  if (vm_call(L, 1, 1)) return fail(farside, FARSIDE_SYSTEM, lua_tostring(L, -1));
+  lua_getfield(L, -1, "load");
+  lua_pushstring(L, path);
+  if (vm_call(L, 1, 3)) return fail(farside, FARSIDE_SCRIPT, lua_tostring(L, -1));
+  keep_functions(farside);
+  farside->deployment = (uint32_t)lua_tointeger(L, -1);
+  farside->embedded = bind_client_embedded(L, -2);
+  lua_pop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, "farside.embed");  // the handle lives as long as the state
+  return FARSIDE_OK;
+}
+
+int farside_open(const struct farside_options *options, struct farside **out) {
+  *out = calloc(1, sizeof **out);
+  if (!*out) return FARSIDE_MEMORY;
+  if (!options || options->struct_size < sizeof *options || !options->deploy)
+    return fail(*out, FARSIDE_INVALID, "options: struct_size and deploy must be set");
+  (*out)->L = vm_open(VM_CLIENT);
+  if (!(*out)->L) return fail(*out, FARSIDE_MEMORY, "there is no memory for a Lua state");
+  int status = load_script(*out, options->deploy);
+  if (!status) embedded_on_done((*out)->embedded, on_done, *out);
+  return status;
+}
+
+// ---- calls ----
+
+static uint32_t find_function(const struct farside *farside, const char *name) {
+  for (uint32_t i = 0; i < farside->function_count; i++)
+    if (!strcmp(farside->functions[i], name)) return i;
+  return ROUTER_NONE;
+}
+
+int farside_call(struct farside *farside, const char *function, const void *payload, size_t size, double timeout,
+                 farside_callback callback, void *user, uint64_t *call) {
+  size_t used;
+  if (!farside->embedded || !function || !callback || !(timeout >= 0)) return FARSIDE_INVALID;
+  if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used)) return FARSIDE_INVALID;
+  struct call_options options = {.deployment = farside->deployment, .function = find_function(farside, function), .workload = 100};
+  if (options.function == ROUTER_NONE) return FARSIDE_NO_FUNCTION;
+  double limit = (double)LIMIT_DEADLINE / 1e9;
+  options.timeout = (int64_t)((timeout < limit ? timeout : limit) * 1e9);
+
+  struct listener *listener = malloc(sizeof *listener);
+  struct payload *body = listener ? payload_copy(payload, size) : NULL;
+  if (!body) {
+    free(listener);
+    return FARSIDE_MEMORY;
+  }
+  *listener = (struct listener){callback, user};
+  options.tag = (uint64_t)(uintptr_t)listener;
+  uint64_t number;
+  int error = embedded_call(farside->embedded, &options, body, &number);
+  if (error) free(listener);
+  if (error) return error == CLIENT_MEMORY ? FARSIDE_MEMORY : FARSIDE_OVERLOADED;
+  if (call) *call = number;
+  return FARSIDE_OK;
+}
+
+int farside_cancel(struct farside *farside, uint64_t call) {
+  if (!farside->embedded) return FARSIDE_INVALID;
+  return embedded_cancel(farside->embedded, call) ? FARSIDE_OK : FARSIDE_ENDED;
+}
+
+// ---- turning ----
+
+int farside_fd(struct farside *farside) {
+  return farside->embedded ? embedded_fd(farside->embedded) : FARSIDE_INVALID;
+}
+
+int farside_turn(struct farside *farside) {
+  if (!farside->embedded) return FARSIDE_INVALID;
+  embedded_turn(farside->embedded);
+  return report_all(farside);
+}
+
+const char *farside_problem(const struct farside *farside) {
+  return farside ? farside->problem : "there is no memory";
+}
+
+void farside_close(struct farside *farside) {
+  if (!farside) return;
+  if (farside->embedded) embedded_cancel_all(farside->embedded);
+  if (farside->embedded) report_all(farside);
+  if (farside->L) lua_close(farside->L);
+  for (uint32_t i = 0; i < farside->function_count; i++) free(farside->functions[i]);
+  free(farside->functions);
+  free(farside);
+}

@@ -1,0 +1,70 @@
+-- What the README shows is run as it stands there.
+local build = os.getenv 'FARSIDE_BUILD' or 'build'
+
+local function blocks(language)
+  local file = assert(io.open 'README.md')
+  local text = file:read '*a'
+  file:close()
+  local found = {}
+  for block in text:gmatch('```' .. language .. '\n(.-)```') do found[#found + 1] = block end
+  return found
+end
+
+local function output_of(command)
+  local pipe = assert(io.popen(command .. ' 2>&1; echo "exit $?"'))
+  local text = pipe:read '*a'
+  pipe:close()
+  return text
+end
+
+describe('the README', function()
+  local folder
+
+  setup(function()
+    local pipe = io.popen 'mktemp -d'
+    folder = pipe:read '*l'
+    pipe:close()
+    for _, block in ipairs(blocks 'lua') do
+      local name = assert(block:match '^%-%- (%S+%.lua)', 'a block of Lua begins with its file name')
+      local file = assert(io.open(folder .. '/' .. name, 'w'))
+      file:write(block)
+      file:close()
+    end
+  end)
+
+  teardown(function()
+    os.execute('rm -rf ' .. folder)
+  end)
+
+  local function run(script)
+    local program = output_of('realpath ' .. build .. '/farside'):match '^(%S+)'
+    return output_of(('cd %s && %s run %s </dev/null'):format(folder, program, script))
+  end
+
+  it('shows a client that prints what its comments say', function()
+    assert.equal('25\n100\nexit 0\n', run 'client.lua')
+  end)
+
+  it('shows an attribute that means the same', function()
+    assert.equal('25\nexit 0\n', run 'attribute.lua')
+  end)
+
+  it('names two commands, and the first prints 25', function()
+    local commands = blocks 'sh'
+    assert.same({ './examples/run square\n', './spec/run\n' }, commands)
+    local text = output_of(commands[1]:gsub('\n', '') .. ' </dev/null')
+    assert.truthy(text:match '^25\n' or text:match '\n25\n', text)
+    assert.truthy(text:match 'exit 0\n$', text)
+  end)
+
+  it('lists only files that exist', function()
+    local file = assert(io.open 'README.md')
+    local text = file:read '*a'
+    file:close()
+    for path in text:gmatch '[%s`(](%l+/[%w_/]+%.%l+)' do
+      local found = io.open(path)
+      assert.truthy(found, path)
+      found:close()
+    end
+  end)
+end)
