@@ -24,8 +24,6 @@ struct farside;
 struct farside_options {
   size_t struct_size;  // sizeof(struct farside_options): later versions add fields behind
   const char *deploy;  // path of the deploy script
-  const char *
-      executable;  // path of the `farside` executable; NULL: $FARSIDE_BIN, beside this library, PATH
 };
 
 enum farside_status {
