@@ -1,0 +1,403 @@
+// The encoder: one walk over the values, depth first, into a buffer that is kept between calls. What
+// it writes passes scan_body; the limits are counted by the same rules as there.
+//
+// Every function that writes a value returns 0, or -1 with the error table of a refusal on top of
+// the stack; on the way out of a refusal nobody touches the stack.
+#include <lauxlib.h>
+#include <string.h>
+
+#include "../core/pack.h"
+#include "codec_state.h"
+
+// A table takes: metatable, class name, key, value, and what refusals and lua_next push.
+enum { STACK_PER_TABLE = 12 };
+
+// ---- limits ----
+
+static int refuse_bytes(struct encoder *encoder, size_t size) {
+  return codec_refuse_size(encoder, (double)size, CODEC_BODY, "bytes",
+                           "makes the message too long");
+}
+
+int codec_refuse_memory(struct encoder *encoder) {
+  return codec_refuse_size(encoder, (double)encoder->cost, (double)encoder->cost, "bytes",
+                           "does not fit into the memory that is left");
+}
+
+// Counts what the next value costs, and that `size` bytes of it fit into a body.
+static int charge(struct encoder *encoder, size_t cost, size_t size) {
+  encoder->cost += cost;
+  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
+  if (codec_body_size(encoder) + size > CODEC_BODY)
+    return refuse_bytes(encoder, codec_body_size(encoder) + size);
+  if (encoder->cost <= LIMIT_COST) return 0;
+  return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
+                           "needs too much memory in Lua");
+}
+
+static int count_elements(struct encoder *encoder, uint32_t count) {
+  encoder->elements += count;
+  if (encoder->elements <= LIMIT_ELEMENTS) return 0;
+  return codec_refuse_size(encoder, encoder->elements, LIMIT_ELEMENTS, "values",
+                           "holds too many values");
+}
+
+static int descend(struct encoder *encoder, uint32_t depth) {
+  encoder->depth += depth;
+  if (encoder->depth > LIMIT_DEPTH)
+    return codec_refuse_size(encoder, encoder->depth, LIMIT_DEPTH, "levels",
+                             "is nested too deeply");
+  if (!lua_checkstack(encoder->L, STACK_PER_TABLE))
+    return codec_refuse_size(encoder, lua_gettop(encoder->L), lua_gettop(encoder->L), "levels",
+                             "does not fit on the Lua stack");
+  return 0;
+}
+
+// ---- strings ----
+
+static void pack_string_head(struct buffer *buffer, const char *bytes, size_t size) {
+  bool is_text = size <= CODEC_TEXT && scan_utf8((const unsigned char *)bytes, size) == size;
+  if (is_text)
+    pack_str_head(buffer, size);
+  else
+    pack_bin_head(buffer, size);
+}
+
+static int encode_string(struct encoder *encoder, const char *bytes, size_t size) {
+  int result = charge(encoder, CODEC_COST_STRING + size, size);
+  if (result) return result;
+  struct buffer *buffer = encoder->buffer;
+  pack_string_head(buffer, bytes, size);
+  if (pack_room(buffer, size)) pack_bytes(buffer, bytes, size);
+  return 0;
+}
+
+// The string at `index` is not copied: the buffer goes on behind it. It is anchored at once, so that
+// not even a finalizer that changes a table frees it.
+static int refer_to_string(struct encoder *encoder, int index, const char *bytes, size_t size) {
+  int result = charge(encoder, CODEC_COST_STRING + size, size);
+  if (result) return result;
+  pack_string_head(encoder->buffer, bytes, size);
+  int n = encoder->reference_count;
+  if (!n) {
+    lua_createtable(encoder->L, 1, 0);
+    lua_replace(encoder->L, encoder->strings);
+  }
+  lua_pushvalue(encoder->L, index);
+  lua_rawseti(encoder->L, encoder->strings, n + 1);
+  encoder->references[n] = (struct codec_reference){encoder->buffer->size, bytes, size};
+  encoder->reference_count = n + 1;
+  encoder->referred += size;
+  return 0;
+}
+
+static int encode_string_value(struct encoder *encoder, int index) {
+  size_t size;
+  const char *bytes = lua_tolstring(encoder->L, index, &size);
+  if (size >= CODEC_REFER && encoder->reference_count < CODEC_REFERENCES)
+    return refer_to_string(encoder, index, bytes, size);
+  return encode_string(encoder, bytes, size);
+}
+
+// ---- numbers ----
+
+static int encode_cdata(struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  lua_rawgeti(L, encoder->slots, CODEC_SLOT_CLASSIFY);
+  lua_pushvalue(L, index);
+  lua_call(L, 1, 1);
+  int kind = (int)lua_tointeger(L, -1);
+  if (!kind)
+    return codec_refuse_type(encoder, "cdata", "is a cdata of type %.80s", lua_tostring(L, -1));
+  lua_pop(L, 1);
+  if (kind == 1)
+    pack_int64_exact(encoder->buffer, encoder->codec->exchange.integer);
+  else
+    pack_uint64_exact(encoder->buffer, encoder->codec->exchange.natural);
+  return charge(encoder, CODEC_COST_CDATA, 0);
+}
+
+// ---- containers ----
+
+// Writes `head` over the `reserved` bytes at `start`, for which a guess was made before the content
+// behind them was known.
+static void put_head(struct encoder *encoder, size_t start, size_t reserved,
+                     const struct buffer *head) {
+  struct buffer *buffer = encoder->buffer;
+  if (!pack_room(buffer, head->size)) return;
+  size_t content = start + reserved;
+  if (head->size != reserved) {
+    memmove(buffer->bytes + start + head->size, buffer->bytes + content, buffer->size - content);
+    for (int i = 0; i < encoder->reference_count; i++)
+      if (encoder->references[i].offset >= content)
+        encoder->references[i].offset += head->size - reserved;
+    buffer->size += head->size - reserved;
+  }
+  memcpy(buffer->bytes + start, head->bytes, head->size);
+}
+
+// Makes room for a head.
+static void reserve_head(struct encoder *encoder, size_t reserved) {
+  if (pack_room(encoder->buffer, reserved)) encoder->buffer->size += reserved;
+}
+
+static int encode_value(struct encoder *encoder, int index);
+
+static int encode_key(struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  size_t size;
+  const char *bytes;
+  switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+      bytes = lua_tolstring(L, index, &size);
+      return encode_string(encoder, bytes, size);
+    case LUA_TNUMBER:
+      pack_number(encoder->buffer, lua_tonumber(L, index));
+      return 0;
+    case LUA_TBOOLEAN:
+      pack_bool(encoder->buffer, lua_toboolean(L, index));
+      return 0;
+    default:
+      // The path is that of the table.
+      encoder->level_count--;
+      return codec_refuse_type(encoder, luaL_typename(L, index), "has a key that is a %s",
+                               luaL_typename(L, index));
+  }
+}
+
+static int encode_pairs(struct encoder *encoder, int index, struct codec_level *level) {
+  enum { GUESS = 1 };  // at most 15 pairs
+  lua_State *L = encoder->L;
+  size_t start = encoder->buffer->size;
+  reserve_head(encoder, GUESS);
+  uint32_t pairs = 0;
+  level->key = lua_gettop(L) + 1;
+  lua_pushnil(L);
+  for (; lua_next(L, index); pairs++) {
+    int result = encode_key(encoder, level->key);
+    if (!result) result = count_elements(encoder, 2);
+    if (!result) result = charge(encoder, CODEC_COST_PAIR, 0);
+    if (!result) result = encode_value(encoder, level->key + 1);
+    if (result) return result;
+    lua_pop(L, 1);
+  }
+  unsigned char bytes[PACK_LARGEST_HEAD];
+  struct buffer head = {.bytes = bytes, .capacity = sizeof bytes};
+  pack_map(&head, pairs);
+  put_head(encoder, start, GUESS, &head);
+  return 0;
+}
+
+static int encode_object(struct encoder *encoder, int index, struct codec_level *level) {
+  enum { GUESS = 3 };  // a length below 256
+  lua_State *L = encoder->L;
+  size_t start = encoder->buffer->size;
+  reserve_head(encoder, GUESS);
+  size_t before = codec_body_size(encoder);
+  size_t size;
+  const char *name = lua_tolstring(L, -1, &size);
+  int result = encode_string(encoder, name, size);
+  if (!result) result = count_elements(encoder, 2);
+  if (!result) result = encode_pairs(encoder, index, level);
+  if (result) return result;
+  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
+  unsigned char bytes[PACK_LARGEST_HEAD];
+  struct buffer head = {.bytes = bytes, .capacity = sizeof bytes};
+  pack_ext_head(&head, EXT_OBJECT, codec_body_size(encoder) - before);
+  put_head(encoder, start, GUESS, &head);
+  return 0;
+}
+
+static int encode_elements(struct encoder *encoder, int index, struct codec_level *level, int n) {
+  lua_State *L = encoder->L;
+  int value = lua_gettop(L) + 1;
+  for (int i = 1; i <= n; i++) {
+    level->index = i;
+    lua_rawgeti(L, index, i);
+    int result = encode_value(encoder, value);
+    if (result) return result;
+    lua_pop(L, 1);
+  }
+  return 0;
+}
+
+static int open_array(struct encoder *encoder, int n) {
+  int result = count_elements(encoder, (uint32_t)n);
+  if (!result) result = charge(encoder, (size_t)n * CODEC_COST_ELEMENT, (size_t)n);
+  if (result) return result;
+  pack_array(encoder->buffer, (size_t)n);
+  return 0;
+}
+
+static int encode_array(struct encoder *encoder, int index, struct codec_level *level, int n) {
+  int result = open_array(encoder, n);
+  return result ? result : encode_elements(encoder, index, level, n);
+}
+
+// A long array of nothing but numbers, by the compiled loop. 1: done; 0: it is something else.
+static int encode_numbers(struct encoder *encoder, int index, int n) {
+  lua_State *L = encoder->L;
+  lua_rawgeti(L, index, 1);
+  bool is_number = lua_type(L, -1) == LUA_TNUMBER;
+  lua_pop(L, 1);
+  if (!is_number || !codec_is_sequence(L, encoder->codec, index, n)) return 0;
+
+  struct buffer *buffer = encoder->buffer;
+  size_t start = buffer->size;
+  int result = open_array(encoder, n);
+  if (result) return result;
+  if (!pack_room(buffer, (size_t)n * PACK_LARGEST_HEAD)) return codec_refuse_memory(encoder);
+  size_t size = codec_encode_numbers(encoder, index, n);
+  buffer->size += size;
+  if (size) return 1;
+  buffer->size = start;
+  encoder->elements -= (uint32_t)n;
+  encoder->cost -= (size_t)n * CODEC_COST_ELEMENT;
+  return 0;
+}
+
+// ---- tables ----
+
+// Whether the keys are 1..n and no others, by a walk over all. It comes before the first value is
+// written: a table that turned out to be a map later would be encoded twice, and so would each of
+// the tables in it, on every level.
+static bool is_sequence(lua_State *L, int index, int n) {
+  int count = 0;
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    lua_pop(L, 1);
+    double key = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+    if (!(key >= 1 && key <= n) || key != (double)(int)key) {
+      lua_pop(L, 1);
+      return false;
+    }
+    count++;
+  }
+  return count == n;
+}
+
+static bool is_empty(lua_State *L, int index) {
+  lua_pushnil(L);
+  if (!lua_next(L, index)) return true;
+  lua_pop(L, 2);
+  return false;
+}
+
+enum table_kind { TABLE_PLAIN, TABLE_ARRAY, TABLE_MAP, TABLE_OBJECT, TABLE_UNKNOWN };
+
+// By its metatable. For an object the name of its class is pushed.
+static enum table_kind table_kind(const struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  if (!lua_getmetatable(L, index)) return TABLE_PLAIN;
+  const void *class = lua_topointer(L, -1);
+  enum table_kind kind = class == encoder->codec->array_mark ? TABLE_ARRAY
+                         : class == encoder->codec->map_mark ? TABLE_MAP
+                                                             : TABLE_UNKNOWN;
+  if (kind == TABLE_UNKNOWN && encoder->classes) {
+    lua_rawget(L, encoder->classes);
+    if (lua_type(L, -1) == LUA_TSTRING) return TABLE_OBJECT;
+  }
+  lua_pop(L, 1);
+  return kind;
+}
+
+static int encode_plain(struct encoder *encoder, int index, struct codec_level *level,
+                        bool must_be_array) {
+  lua_State *L = encoder->L;
+  size_t length = lua_objlen(L, index);
+  int n = length > LIMIT_ELEMENTS ? LIMIT_ELEMENTS + 1 : (int)length;
+  if (n >= CODEC_NUMBERS) {
+    int result = encode_numbers(encoder, index, n);
+    if (result) return result < 0 ? result : 0;
+  }
+  if (n ? is_sequence(L, index, n) : is_empty(L, index))
+    return encode_array(encoder, index, level, n);
+  if (must_be_array)
+    return codec_refuse_type(encoder, "table", "is marked as an array and has other keys");
+  return encode_pairs(encoder, index, level);
+}
+
+static int encode_marked(struct encoder *encoder, int index, struct codec_level *level,
+                         enum table_kind kind) {
+  switch (kind) {
+    case TABLE_MAP:
+      return encode_pairs(encoder, index, level);
+    case TABLE_OBJECT:
+      return encode_object(encoder, index, level);
+    default:
+      return encode_plain(encoder, index, level, kind == TABLE_ARRAY);
+  }
+}
+
+static int find_cycle(struct encoder *encoder, const void *table) {
+  for (int i = 0; i < encoder->level_count; i++)
+    if (encoder->levels[i].table == table) return codec_refuse_cycle(encoder, i);
+  return 0;
+}
+
+static int encode_table(struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  const void *table = lua_topointer(L, index);
+  int result = find_cycle(encoder, table);
+  if (result) return result;
+  enum table_kind kind = table_kind(encoder, index);
+  if (kind == TABLE_UNKNOWN)
+    return codec_refuse_type(encoder, "table", "has the metatable of no registered class");
+  uint32_t depth = kind == TABLE_OBJECT ? 2 : 1;
+  result = descend(encoder, depth);
+  if (!result) result = charge(encoder, CODEC_COST_TABLE, 0);
+  if (result) return result;
+  struct codec_level *level = &encoder->levels[encoder->level_count++];
+  *level = (struct codec_level){.table = table};
+  result = encode_marked(encoder, index, level, kind);
+  if (result) return result;
+  encoder->level_count--;
+  encoder->depth -= depth;
+  if (kind == TABLE_OBJECT) lua_pop(L, 1);
+  return encoder->buffer->failed ? codec_refuse_memory(encoder) : 0;
+}
+
+static int encode_value(struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+      pack_number(encoder->buffer, lua_tonumber(L, index));
+      return 0;
+    case LUA_TSTRING:
+      return encode_string_value(encoder, index);
+    case LUA_TTABLE:
+      return encode_table(encoder, index);
+    case LUA_TBOOLEAN:
+      pack_bool(encoder->buffer, lua_toboolean(L, index));
+      return 0;
+    case LUA_TNIL:
+      pack_nil(encoder->buffer);
+      return 0;
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(L, index)) break;
+      pack_nil(encoder->buffer);
+      return 0;
+    case CODEC_TYPE_CDATA:
+      return encode_cdata(encoder, index);
+    default:
+      break;
+  }
+  const char *type = luaL_typename(L, index);
+  return codec_refuse_type(encoder, type, "is a %s", type);
+}
+
+int codec_encode_values(struct encoder *encoder) {
+  if (encoder->count > CODEC_VALUES)
+    return codec_refuse_size(encoder, encoder->count, CODEC_VALUES, "values",
+                             "is one of too many values");
+  encoder->elements = 1 + (uint32_t)encoder->count;
+  encoder->cost = CODEC_COST_TABLE + (size_t)encoder->count * CODEC_COST_ELEMENT;
+  encoder->depth = 1;
+  pack_array(encoder->buffer, (size_t)encoder->count);
+  for (encoder->value = 0; encoder->value < encoder->count; encoder->value++) {
+    int result = encode_value(encoder, encoder->first + encoder->value);
+    if (result) return result;
+  }
+  encoder->value = encoder->count ? encoder->count - 1 : 0;  // for the path
+  return charge(encoder, 0, 0);
+}

@@ -1,0 +1,147 @@
+// What the files of the codec share: the state it keeps per Lua state, the encoder, the helpers.
+// Not for others.
+#pragma once
+
+#include <stdbool.h>
+
+#include "../core/buffer.h"
+#include "../core/limits.h"
+#include "../core/scan.h"
+#include "codec.h"
+
+enum {
+  CODEC_TYPE_CDATA = 10,     // what lua_type() says of LuaJIT's cdata
+  CODEC_TEXT = 64 * 1024,    // a longer string is not looked through for UTF-8
+  CODEC_NUMBERS = 48,        // shorter arrays of numbers are not worth calling a helper
+  CODEC_REFERENCES = 7,      // strings referred to by one payload: two parts each, and the tail
+  CODEC_KEEP = 1024 * 1024,  // memory the encoder keeps between calls
+  CODEC_BODY = LIMIT_FRAME - LIMIT_HEADER,  // bytes of the largest body
+};
+
+// Places in the codec's table, which is the environment of its userdata.
+enum codec_slot {
+  CODEC_SLOT_ENCODE = 1,  // helpers, see codec_numbers.c
+  CODEC_SLOT_DECODE,
+  CODEC_SLOT_CLASSIFY,
+  CODEC_SLOT_SIGNED,
+  CODEC_SLOT_UNSIGNED,
+  CODEC_SLOT_ARRAY,  // metatables of the markers
+  CODEC_SLOT_MAP,
+  CODEC_SLOT_REGISTRY,  // metatable of the registries
+  CODEC_SLOT_SCRATCH,   // metatable of the scratch buffers
+  CODEC_SLOT_BUFFER,    // the scratch buffer
+  CODEC_SLOT_ANCHORS,   // anchor -> table of strings
+};
+
+// What C and the helpers hand each other. codec_numbers.c repeats the layout for the FFI.
+struct codec_exchange {
+  unsigned char *output;
+  const unsigned char *input;
+  union {
+    int64_t integer;
+    uint64_t natural;
+  };
+};
+
+struct codec {
+  struct codec_exchange exchange;
+  struct codec_owner owner;
+  uint64_t anchors;        // last one given
+  size_t array_part;       // offset of the size of a table's array part, 0: not known
+  const void *array_mark;  // the metatables of the markers
+  const void *map_mark;
+};
+
+/// Pushes the codec's table and returns the codec.
+struct codec *codec_push(lua_State *L);
+
+/// Pushes the metatable of the buffers that the encoder keeps.
+void codec_push_scratch_class(lua_State *L);
+
+/// The cost of values by the rules of scan.h.
+enum {
+  CODEC_COST_STRING = 28,
+  CODEC_COST_TABLE = 64,
+  CODEC_COST_ELEMENT = 16,
+  CODEC_COST_PAIR = 48,
+  CODEC_COST_CDATA = 24,
+};
+
+// ---- encoder ----
+
+// A table that is being encoded.
+struct codec_level {
+  const void *table;
+  int key;    // stack index of the key of the current value, or 0:
+  int index;  // position of the current value in an array
+};
+
+// A string that is not copied into the buffer.
+struct codec_reference {
+  size_t offset;  // in the buffer: what lies before it
+  const char *bytes;
+  size_t size;
+};
+
+struct encoder {
+  lua_State *L;
+  struct codec *codec;
+  struct buffer *buffer;
+  size_t referred;  // bytes of all references
+  size_t cost;
+  uint32_t elements;
+  uint32_t depth;  // as the scan counts it: the body, tables, the frames around objects
+  int slots;       // stack indices: the codec's table,
+  int classes;     // the registry's table or 0,
+  int names;       // the names or 0,
+  int first;       // the first value,
+  int strings;     // the strings referred to or 0
+  int count;
+  int value;  // the value that is being encoded, from 0
+  const char *side;
+  int reference_count;
+  int level_count;
+  struct codec_reference references[CODEC_REFERENCES];
+  struct codec_level levels[LIMIT_DEPTH];
+};
+
+static inline size_t codec_body_size(const struct encoder *encoder) {
+  return encoder->buffer->size + encoder->referred;
+}
+
+/// Writes the body of `count` values into the buffer. 0; or -1 with the error table of a refusal on
+/// top of the stack, and anything below it.
+int codec_encode_values(struct encoder *encoder);
+
+/// Pushes the error table of a refusal at the current path and returns -1. `type` is the Lua type
+/// that cannot travel; the format says what is wrong with the path: "is a function".
+int codec_refuse_type(struct encoder *encoder, const char *type, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/// The same for a limit.
+int codec_refuse_size(struct encoder *encoder, double size, double limit, const char *unit,
+                      const char *text);
+
+/// There is no memory for the body.
+int codec_refuse_memory(struct encoder *encoder);
+
+/// The table at the current path is the one at `ancestor` in the levels.
+int codec_refuse_cycle(struct encoder *encoder, int ancestor);
+
+// ---- helpers (codec_numbers.c) ----
+
+/// Puts the helpers into the codec's table on top of the stack.
+void codec_open_helpers(lua_State *L, struct codec *codec);
+
+/// Whether the table at `index` has an array part that holds the keys 1..n, and no other key. False
+/// also where it is not known. Holes are not looked for.
+bool codec_is_sequence(lua_State *L, const struct codec *codec, int index, int n);
+
+/// Writes the numbers 1..n of the table at `index` behind the `size` bytes in the buffer, which has
+/// the room. Returns how many bytes, or 0 if they are not all numbers or nothing is gained.
+size_t codec_encode_numbers(struct encoder *encoder, int index, int n);
+
+/// Pushes a table for `n` values and fills in the numbers at `*at` up to the first other value.
+/// Returns how many; 0: nothing is pushed.
+int codec_decode_numbers(lua_State *L, struct codec *codec, int slots, const unsigned char **at,
+                         int n);
