@@ -102,12 +102,16 @@ static void push_cdata(struct decoder *decoder, int slot) {
 
 // ---- arrays ----
 
+static bool is_number(unsigned first) {
+  return first <= 0x7f || first >= 0xe0 || (first >= 0xcb && first <= 0xd3);
+}
+
 static int decode_array(struct decoder *decoder, size_t count) {
   lua_State *L = decoder->L;
   if (!lua_checkstack(L, STACK_PER_TABLE))
     return refuse_frame(decoder, "depth", "the Lua stack is too small for the values");
   int done = 0;
-  if (count >= CODEC_NUMBERS && *decoder->at == 0xcb)
+  if (count >= CODEC_NUMBERS && is_number(*decoder->at))
     done = codec_decode_numbers(L, decoder->codec, decoder->slots, &decoder->at, (int)count);
   if (!done) lua_createtable(L, (int)count, 0);
   for (int i = done + 1; i <= (int)count; i++) {

@@ -14,32 +14,34 @@ enum { STACK_PER_TABLE = 12 };
 
 // ---- limits ----
 
-static int refuse_bytes(struct encoder *encoder, size_t size) {
-  return codec_refuse_size(encoder, (double)size, CODEC_BODY, "bytes",
-                           "makes the message too long");
-}
-
 int codec_refuse_memory(struct encoder *encoder) {
   return codec_refuse_size(encoder, (double)encoder->cost, (double)encoder->cost, "bytes",
                            "does not fit into the memory that is left");
 }
 
-// Counts what the next value costs, and that `size` bytes of it fit into a body.
-static int charge(struct encoder *encoder, size_t cost, size_t size) {
-  encoder->cost += cost;
-  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
-  if (codec_body_size(encoder) + size > CODEC_BODY)
-    return refuse_bytes(encoder, codec_body_size(encoder) + size);
-  if (encoder->cost <= LIMIT_COST) return 0;
-  return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
-                           "needs too much memory in Lua");
+static bool is_within(const struct encoder *encoder, size_t size) {
+  return encoder->cost <= LIMIT_COST && encoder->elements <= LIMIT_ELEMENTS &&
+         codec_body_size(encoder) + size <= CODEC_BODY && !encoder->buffer->failed;
 }
 
-static int count_elements(struct encoder *encoder, uint32_t count) {
-  encoder->elements += count;
-  if (encoder->elements <= LIMIT_ELEMENTS) return 0;
-  return codec_refuse_size(encoder, encoder->elements, LIMIT_ELEMENTS, "values",
-                           "holds too many values");
+// Says which limit it is.
+static __attribute__((noinline)) int refuse_limit(struct encoder *encoder, size_t size) {
+  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
+  if (encoder->elements > LIMIT_ELEMENTS)
+    return codec_refuse_size(encoder, encoder->elements, LIMIT_ELEMENTS, "values",
+                             "holds too many values");
+  if (encoder->cost > LIMIT_COST)
+    return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
+                             "needs too much memory in Lua");
+  return codec_refuse_size(encoder, (double)(codec_body_size(encoder) + size), CODEC_BODY, "bytes",
+                           "makes the message too long");
+}
+
+// Counts values, what they cost, and that `size` more bytes fit into a body.
+static inline int charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size) {
+  encoder->elements += elements;
+  encoder->cost += cost;
+  return __builtin_expect(is_within(encoder, size), 1) ? 0 : refuse_limit(encoder, size);
 }
 
 static int descend(struct encoder *encoder, uint32_t depth) {
@@ -63,10 +65,33 @@ static void pack_string_head(struct buffer *buffer, const char *bytes, size_t si
     pack_bin_head(buffer, size);
 }
 
+// Short ASCII, as most keys are, in one go. False: it is something else.
+static inline bool pack_short(struct buffer *buffer, const char *bytes, size_t size) {
+  const uint64_t high_bits = UINT64_C(0x8080808080808080);
+  uint64_t seen = 0, word = 0;
+  if (size > 31 || !pack_room(buffer, 1 + size)) return false;
+  unsigned char *to = buffer->bytes + buffer->size + 1;
+  size_t at = 0;
+  for (; size - at >= 8; at += 8) {
+    memcpy(&word, bytes + at, 8);
+    memcpy(to + at, &word, 8);
+    seen |= word;
+  }
+  for (; at < size; at++) {
+    to[at] = (unsigned char)bytes[at];
+    seen |= to[at];
+  }
+  if (seen & high_bits) return false;
+  to[-1] = (unsigned char)(0xa0 | size);
+  buffer->size += 1 + size;
+  return true;
+}
+
 static int encode_string(struct encoder *encoder, const char *bytes, size_t size) {
-  int result = charge(encoder, CODEC_COST_STRING + size, size);
+  int result = charge(encoder, 0, CODEC_COST_STRING + size, size);
   if (result) return result;
   struct buffer *buffer = encoder->buffer;
+  if (pack_short(buffer, bytes, size)) return 0;
   pack_string_head(buffer, bytes, size);
   if (pack_room(buffer, size)) pack_bytes(buffer, bytes, size);
   return 0;
@@ -75,7 +100,7 @@ static int encode_string(struct encoder *encoder, const char *bytes, size_t size
 // The string at `index` is not copied: the buffer goes on behind it. It is anchored at once, so that
 // not even a finalizer that changes a table frees it.
 static int refer_to_string(struct encoder *encoder, int index, const char *bytes, size_t size) {
-  int result = charge(encoder, CODEC_COST_STRING + size, size);
+  int result = charge(encoder, 0, CODEC_COST_STRING + size, size);
   if (result) return result;
   pack_string_head(encoder->buffer, bytes, size);
   int n = encoder->reference_count;
@@ -114,7 +139,7 @@ static int encode_cdata(struct encoder *encoder, int index) {
     pack_int64_exact(encoder->buffer, encoder->codec->exchange.integer);
   else
     pack_uint64_exact(encoder->buffer, encoder->codec->exchange.natural);
-  return charge(encoder, CODEC_COST_CDATA, 0);
+  return charge(encoder, 0, CODEC_COST_CDATA, 0);
 }
 
 // ---- containers ----
@@ -175,8 +200,7 @@ static int encode_pairs(struct encoder *encoder, int index, struct codec_level *
   lua_pushnil(L);
   for (; lua_next(L, index); pairs++) {
     int result = encode_key(encoder, level->key);
-    if (!result) result = count_elements(encoder, 2);
-    if (!result) result = charge(encoder, CODEC_COST_PAIR, 0);
+    if (!result) result = charge(encoder, 2, CODEC_COST_PAIR, 0);
     if (!result) result = encode_value(encoder, level->key + 1);
     if (result) return result;
     lua_pop(L, 1);
@@ -197,7 +221,7 @@ static int encode_object(struct encoder *encoder, int index, struct codec_level 
   size_t size;
   const char *name = lua_tolstring(L, -1, &size);
   int result = encode_string(encoder, name, size);
-  if (!result) result = count_elements(encoder, 2);
+  if (!result) result = charge(encoder, 2, 0, 0);
   if (!result) result = encode_pairs(encoder, index, level);
   if (result) return result;
   if (encoder->buffer->failed) return codec_refuse_memory(encoder);
@@ -222,8 +246,7 @@ static int encode_elements(struct encoder *encoder, int index, struct codec_leve
 }
 
 static int open_array(struct encoder *encoder, int n) {
-  int result = count_elements(encoder, (uint32_t)n);
-  if (!result) result = charge(encoder, (size_t)n * CODEC_COST_ELEMENT, (size_t)n);
+  int result = charge(encoder, (uint32_t)n, (size_t)n * CODEC_COST_ELEMENT, (size_t)n);
   if (result) return result;
   pack_array(encoder->buffer, (size_t)n);
   return 0;
@@ -345,7 +368,7 @@ static int encode_table(struct encoder *encoder, int index) {
     return codec_refuse_type(encoder, "table", "has the metatable of no registered class");
   uint32_t depth = kind == TABLE_OBJECT ? 2 : 1;
   result = descend(encoder, depth);
-  if (!result) result = charge(encoder, CODEC_COST_TABLE, 0);
+  if (!result) result = charge(encoder, 0, CODEC_COST_TABLE, 0);
   if (result) return result;
   struct codec_level *level = &encoder->levels[encoder->level_count++];
   *level = (struct codec_level){.table = table};
@@ -399,5 +422,5 @@ int codec_encode_values(struct encoder *encoder) {
     if (result) return result;
   }
   encoder->value = encoder->count ? encoder->count - 1 : 0;  // for the path
-  return charge(encoder, 0, 0);
+  return charge(encoder, 0, 0, 0);
 }
