@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('errors', function()
+  program.checks('check_error')
+end)

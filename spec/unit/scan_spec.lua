@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('a scan', function()
+  program.checks('check_scan')
+end)
