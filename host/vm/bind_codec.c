@@ -30,6 +30,11 @@ static int l_payload_parts(lua_State *L) {
   return 1;
 }
 
+static int l_payload_size(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)check_payload(L, 1)->size);
+  return 1;
+}
+
 static int l_payload_tostring(lua_State *L) {
   const struct payload *payload = check_payload(L, 1);
   if (payload->count == 1) {
@@ -138,6 +143,7 @@ int bind_codec(lua_State *L) {
   static const luaL_Reg payload_functions[] = {
       {"tostring", l_payload_tostring},
       {"parts", l_payload_parts},
+      {"__len", l_payload_size},
       {"__gc", l_payload_gc},
       {NULL, NULL},
   };

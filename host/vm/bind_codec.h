@@ -8,5 +8,5 @@
 ///   encode(registry|nil, ...) -> payload | nil, errtable
 ///   encode_as(side, names|nil, registry|nil, ...)   the same with side and names of codec_encode
 ///   decode(registry|nil, payload|string) -> true, values... | false, errtable
-/// A payload has payload:tostring(), and payload:parts(), how many parts it has.
+/// A payload has payload:tostring(), #payload in bytes, and payload:parts(), how many parts it has.
 int bind_codec(lua_State *L);

@@ -15,10 +15,15 @@ enum { CLASS_NAME = 255 };
 struct codec *codec_push(lua_State *L) {
   lua_pushlightuserdata(L, (void *)&kCodec);
   lua_rawget(L, LUA_REGISTRYINDEX);
-  struct codec *codec = lua_touserdata(L, -1);
+  return lua_touserdata(L, -1);
+}
+
+void codec_push_slot(lua_State *L, int slot) {
+  codec_push(L);
   lua_getfenv(L, -1);
-  lua_replace(L, -2);
-  return codec;
+  lua_rawgeti(L, -1, slot);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
 // ---- markers ----
@@ -59,10 +64,9 @@ static void set_marker(lua_State *L, int slots, const char *field, int own, int 
 
 int codec_is_registry(lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return false;
-  codec_push(L);
-  lua_rawgeti(L, -1, CODEC_SLOT_REGISTRY);
-  bool is_registry = lua_rawequal(L, -1, -3);
-  lua_pop(L, 3);
+  codec_push_slot(L, CODEC_SLOT_REGISTRY);
+  bool is_registry = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
   return is_registry;
 }
 
@@ -126,15 +130,27 @@ void codec_set_owner(lua_State *L, const struct codec_owner *owner) {
 }
 
 void codec_release(lua_State *L, uint64_t anchor) {
-  codec_push(L);
-  lua_rawgeti(L, -1, CODEC_SLOT_ANCHORS);
+  codec_push_slot(L, CODEC_SLOT_ANCHORS);
   lua_pushnumber(L, (lua_Number)anchor);
   lua_pushnil(L);
   lua_rawset(L, -3);
-  lua_pop(L, 2);
+  lua_pop(L, 1);
 }
 
 // ---- opening ----
+
+static int l_codec_gc(lua_State *L) {
+  struct codec *codec = lua_touserdata(L, 1);
+  buffer_free(&codec->scratch.buffer);
+  codec->scratch.is_taken = true;  // should another finalizer still come by
+  return 0;
+}
+
+static void push_finalizer(lua_State *L, lua_CFunction function) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, function);
+  lua_setfield(L, -2, "__gc");
+}
 
 static void fill_slots(lua_State *L, struct codec *codec, int slots) {
   codec_open_helpers(L, codec);
@@ -146,7 +162,7 @@ static void fill_slots(lua_State *L, struct codec *codec, int slots) {
   lua_rawseti(L, slots, CODEC_SLOT_MAP);
   push_registry_class(L);
   lua_rawseti(L, slots, CODEC_SLOT_REGISTRY);
-  codec_push_scratch_class(L);
+  push_finalizer(L, codec_scratch_gc);
   lua_rawseti(L, slots, CODEC_SLOT_SCRATCH);
   lua_newtable(L);
   lua_rawseti(L, slots, CODEC_SLOT_ANCHORS);
@@ -166,6 +182,8 @@ static void push_functions(lua_State *L, int slots) {
 int codec_open(lua_State *L) {
   struct codec *codec = lua_newuserdata(L, sizeof *codec);
   *codec = (struct codec){0};
+  push_finalizer(L, l_codec_gc);
+  lua_setmetatable(L, -2);
   lua_newtable(L);
   int slots = lua_gettop(L);
   fill_slots(L, codec, slots);

@@ -58,7 +58,7 @@ static struct payload *refer(const struct encoder *encoder, uint64_t anchor) {
 static uint64_t anchor_strings(struct encoder *encoder) {
   lua_State *L = encoder->L;
   uint64_t anchor = ++encoder->codec->anchors;
-  lua_rawgeti(L, encoder->slots, CODEC_SLOT_ANCHORS);
+  codec_push_slot(L, CODEC_SLOT_ANCHORS);
   lua_pushnumber(L, (lua_Number)anchor);
   lua_pushvalue(L, encoder->strings);
   lua_rawset(L, -3);
@@ -77,54 +77,33 @@ static struct payload *make_payload(struct encoder *encoder) {
 
 // ---- the buffer between calls ----
 
-struct scratch {
-  struct buffer buffer;
-  bool is_taken;
-};
-
-// Pushes the scratch buffer. If it is taken - a finalizer encodes in the middle of an encoder, or an
-// error came through one - a new one takes its place; the old one lives on its user's stack.
-static struct scratch *take_scratch(lua_State *L, int slots) {
-  lua_rawgeti(L, slots, CODEC_SLOT_BUFFER);
-  struct scratch *scratch = lua_touserdata(L, -1);
-  if (!scratch || scratch->is_taken) {
-    lua_pop(L, 1);
+// The codec's own one; or a new one on the stack while a finalizer encodes in the middle of another
+// encoder, and after an error came through one.
+static struct codec_scratch *take_scratch(lua_State *L, struct codec *codec) {
+  struct codec_scratch *scratch = &codec->scratch;
+  if (scratch->is_taken) {
     scratch = lua_newuserdata(L, sizeof *scratch);
-    *scratch = (struct scratch){0};
-    lua_rawgeti(L, slots, CODEC_SLOT_SCRATCH);
+    *scratch = (struct codec_scratch){0};
+    codec_push_slot(L, CODEC_SLOT_SCRATCH);
     lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, slots, CODEC_SLOT_BUFFER);
   }
   scratch->is_taken = true;
   buffer_clear(&scratch->buffer);
   return scratch;
 }
 
-static void give_scratch(struct scratch *scratch) {
+static void give_scratch(struct codec_scratch *scratch) {
   if (scratch->buffer.capacity > CODEC_KEEP) buffer_free(&scratch->buffer);
   scratch->is_taken = false;
 }
 
-static int l_scratch_gc(lua_State *L) {
-  struct scratch *scratch = lua_touserdata(L, 1);
+int codec_scratch_gc(lua_State *L) {
+  struct codec_scratch *scratch = lua_touserdata(L, 1);
   buffer_free(&scratch->buffer);
   return 0;
 }
 
-void codec_push_scratch_class(lua_State *L) {
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, l_scratch_gc);
-  lua_setfield(L, -2, "__gc");
-}
-
 // ---- the encoder ----
-
-static int push_classes(lua_State *L, int registry) {
-  if (!registry) return 0;
-  lua_getfenv(L, registry);
-  return lua_gettop(L);
-}
 
 struct payload *codec_encode(lua_State *L, int first, int count, int registry, int names,
                              const char *side) {
@@ -134,17 +113,17 @@ struct payload *codec_encode(lua_State *L, int first, int count, int registry, i
   encoder.L = L;
   encoder.first = first;
   encoder.count = count;
+  encoder.classes = registry ? top + 3 : 0;
   encoder.names = names;
   encoder.side = side;
   encoder.referred = 0;
   encoder.reference_count = 0;
   encoder.level_count = 0;
   encoder.codec = codec_push(L);
-  encoder.slots = lua_gettop(L);
-  encoder.classes = push_classes(L, registry);
   lua_pushnil(L);
-  encoder.strings = lua_gettop(L);
-  struct scratch *scratch = take_scratch(L, encoder.slots);
+  encoder.strings = top + 2;
+  if (registry) lua_getfenv(L, registry);
+  struct codec_scratch *scratch = take_scratch(L, encoder.codec);
   encoder.buffer = &scratch->buffer;
 
   struct payload *payload = NULL;

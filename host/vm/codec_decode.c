@@ -8,16 +8,14 @@
 #include "codec_state.h"
 
 enum {
-  STACK_PER_TABLE = 8,  // a table, a key, a value, and what an error needs
-  FEW_PAIRS = 16,       // keys of a map up to this size are compared with each other
+  STACK_PER_TABLE = 10,  // a table, a key, a value, and what an error needs
+  FEW_PAIRS = 16,        // keys of a map up to this size are compared with each other
 };
 
 struct decoder {
   lua_State *L;
-  struct codec *codec;
   const unsigned char *at;
-  int slots;    // stack index of the codec's table
-  int classes;  // of the registry's table, or 0
+  int registry;  // stack index or 0
 };
 
 static int decode_value(struct decoder *decoder);
@@ -94,8 +92,9 @@ static void push_signed(struct decoder *decoder, unsigned width) {
 }
 
 static void push_cdata(struct decoder *decoder, int slot) {
-  lua_rawgeti(decoder->L, decoder->slots, slot);
-  decoder->codec->exchange.natural = cursor_load(decoder->at + 1, 8);
+  codec_push_slot(decoder->L, slot);
+  codec_push(decoder->L)->exchange.natural = cursor_load(decoder->at + 1, 8);
+  lua_pop(decoder->L, 1);
   decoder->at += 9;
   lua_call(decoder->L, 0, 1);
 }
@@ -112,7 +111,7 @@ static int decode_array(struct decoder *decoder, size_t count) {
     return refuse_frame(decoder, "depth", "the Lua stack is too small for the values");
   int done = 0;
   if (count >= CODEC_NUMBERS && is_number(*decoder->at))
-    done = codec_decode_numbers(L, decoder->codec, decoder->slots, &decoder->at, (int)count);
+    done = codec_decode_numbers(L, &decoder->at, (int)count);
   if (!done) lua_createtable(L, (int)count, 0);
   for (int i = done + 1; i <= (int)count; i++) {
     int result = decode_value(decoder);
@@ -219,7 +218,7 @@ static int decode_map(struct decoder *decoder, size_t pairs) {
 static int decode_plain_map(struct decoder *decoder, size_t pairs) {
   if (pairs) return decode_map(decoder, pairs);
   lua_createtable(decoder->L, 0, 0);
-  lua_rawgeti(decoder->L, decoder->slots, CODEC_SLOT_MAP);
+  codec_push_slot(decoder->L, CODEC_SLOT_MAP);
   lua_setmetatable(decoder->L, -2);
   return 0;
 }
@@ -240,9 +239,11 @@ static int decode_object(struct decoder *decoder) {
     return refuse_frame(decoder, "depth", "the Lua stack is too small for the values");
   size_t size;
   decode_string(decoder, &size);
-  if (!decoder->classes) return refuse_class(decoder);
-  lua_pushvalue(L, -1);
-  lua_rawget(L, decoder->classes);
+  if (!decoder->registry) return refuse_class(decoder);
+  lua_getfenv(L, decoder->registry);
+  lua_pushvalue(L, -2);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
     return refuse_class(decoder);
@@ -365,20 +366,10 @@ static int decode_values(struct decoder *decoder, size_t count) {
 int codec_decode(lua_State *L, const struct payload *payload, int registry) {
   luaL_checkstack(L, STACK_PER_TABLE, "to decode");
   int base = lua_gettop(L);
-  struct decoder decoder = {.L = L, .at = payload->parts[0].bytes};
-  decoder.codec = codec_push(L);
-  decoder.slots = lua_gettop(L);
-  if (registry) {
-    lua_getfenv(L, registry);
-    decoder.classes = lua_gettop(L);
-  }
-  int values = lua_gettop(L);
+  struct decoder decoder = {.L = L, .at = payload->parts[0].bytes, .registry = registry};
   size_t count = take_array_head(&decoder);
-  if (decode_values(&decoder, count)) {
-    lua_replace(L, base + 1);
-    lua_settop(L, base + 1);
-    return -1;
-  }
-  for (int own = values; own > base; own--) lua_remove(L, base + 1);
-  return (int)count;
+  if (!decode_values(&decoder, count)) return (int)count;
+  lua_insert(L, base + 1);
+  lua_settop(L, base + 1);
+  return -1;
 }

@@ -128,7 +128,7 @@ static int encode_string_value(struct encoder *encoder, int index) {
 
 static int encode_cdata(struct encoder *encoder, int index) {
   lua_State *L = encoder->L;
-  lua_rawgeti(L, encoder->slots, CODEC_SLOT_CLASSIFY);
+  codec_push_slot(L, CODEC_SLOT_CLASSIFY);
   lua_pushvalue(L, index);
   lua_call(L, 1, 1);
   int kind = (int)lua_tointeger(L, -1);
@@ -190,8 +190,12 @@ static int encode_key(struct encoder *encoder, int index) {
   }
 }
 
-static int encode_pairs(struct encoder *encoder, int index, struct codec_level *level) {
-  enum { GUESS = 1 };  // at most 15 pairs
+// What a table without keys becomes.
+enum empty { EMPTY_ARRAY = 0x90, EMPTY_MAP = 0x80 };
+
+static int encode_pairs(struct encoder *encoder, int index, struct codec_level *level,
+                        enum empty empty) {
+  enum { GUESS = 1, FEW = 15 };
   lua_State *L = encoder->L;
   size_t start = encoder->buffer->size;
   reserve_head(encoder, GUESS);
@@ -204,6 +208,11 @@ static int encode_pairs(struct encoder *encoder, int index, struct codec_level *
     if (!result) result = encode_value(encoder, level->key + 1);
     if (result) return result;
     lua_pop(L, 1);
+  }
+  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
+  if (pairs <= FEW) {
+    encoder->buffer->bytes[start] = (unsigned char)(pairs ? EMPTY_MAP | pairs : empty);
+    return 0;
   }
   unsigned char bytes[PACK_LARGEST_HEAD];
   struct buffer head = {.bytes = bytes, .capacity = sizeof bytes};
@@ -222,9 +231,8 @@ static int encode_object(struct encoder *encoder, int index, struct codec_level 
   const char *name = lua_tolstring(L, -1, &size);
   int result = encode_string(encoder, name, size);
   if (!result) result = charge(encoder, 2, 0, 0);
-  if (!result) result = encode_pairs(encoder, index, level);
+  if (!result) result = encode_pairs(encoder, index, level, EMPTY_MAP);
   if (result) return result;
-  if (encoder->buffer->failed) return codec_refuse_memory(encoder);
   unsigned char bytes[PACK_LARGEST_HEAD];
   struct buffer head = {.bytes = bytes, .capacity = sizeof bytes};
   pack_ext_head(&head, EXT_OBJECT, codec_body_size(encoder) - before);
@@ -299,13 +307,6 @@ static bool is_sequence(lua_State *L, int index, int n) {
   return count == n;
 }
 
-static bool is_empty(lua_State *L, int index) {
-  lua_pushnil(L);
-  if (!lua_next(L, index)) return true;
-  lua_pop(L, 2);
-  return false;
-}
-
 enum table_kind { TABLE_PLAIN, TABLE_ARRAY, TABLE_MAP, TABLE_OBJECT, TABLE_UNKNOWN };
 
 // By its metatable. For an object the name of its class is pushed.
@@ -324,31 +325,39 @@ static enum table_kind table_kind(const struct encoder *encoder, int index) {
   return kind;
 }
 
-static int encode_plain(struct encoder *encoder, int index, struct codec_level *level,
-                        bool must_be_array) {
-  lua_State *L = encoder->L;
-  size_t length = lua_objlen(L, index);
-  int n = length > LIMIT_ELEMENTS ? LIMIT_ELEMENTS + 1 : (int)length;
+static int length(lua_State *L, int index) {
+  size_t size = lua_objlen(L, index);
+  return size > LIMIT_ELEMENTS ? LIMIT_ELEMENTS + 1 : (int)size;
+}
+
+static int encode_plain(struct encoder *encoder, int index, struct codec_level *level) {
+  int n = length(encoder->L, index);
   if (n >= CODEC_NUMBERS) {
     int result = encode_numbers(encoder, index, n);
     if (result) return result < 0 ? result : 0;
   }
-  if (n ? is_sequence(L, index, n) : is_empty(L, index))
-    return encode_array(encoder, index, level, n);
-  if (must_be_array)
-    return codec_refuse_type(encoder, "table", "is marked as an array and has other keys");
-  return encode_pairs(encoder, index, level);
+  if (n && is_sequence(encoder->L, index, n)) return encode_array(encoder, index, level, n);
+  return encode_pairs(encoder, index, level, EMPTY_ARRAY);
 }
 
-static int encode_marked(struct encoder *encoder, int index, struct codec_level *level,
-                         enum table_kind kind) {
+static int encode_marked_array(struct encoder *encoder, int index, struct codec_level *level) {
+  int n = length(encoder->L, index);
+  if (is_sequence(encoder->L, index, n)) return encode_array(encoder, index, level, n);
+  encoder->level_count--;  // the path is that of the table
+  return codec_refuse_type(encoder, "table", "is marked as an array and has other keys");
+}
+
+static int encode_content(struct encoder *encoder, int index, struct codec_level *level,
+                          enum table_kind kind) {
   switch (kind) {
+    case TABLE_ARRAY:
+      return encode_marked_array(encoder, index, level);
     case TABLE_MAP:
-      return encode_pairs(encoder, index, level);
+      return encode_pairs(encoder, index, level, EMPTY_MAP);
     case TABLE_OBJECT:
       return encode_object(encoder, index, level);
     default:
-      return encode_plain(encoder, index, level, kind == TABLE_ARRAY);
+      return encode_plain(encoder, index, level);
   }
 }
 
@@ -372,7 +381,7 @@ static int encode_table(struct encoder *encoder, int index) {
   if (result) return result;
   struct codec_level *level = &encoder->levels[encoder->level_count++];
   *level = (struct codec_level){.table = table};
-  result = encode_marked(encoder, index, level, kind);
+  result = encode_content(encoder, index, level, kind);
   if (result) return result;
   encoder->level_count--;
   encoder->depth -= depth;

@@ -203,7 +203,7 @@ bool codec_is_sequence(lua_State *L, const struct codec *codec, int index, int n
 size_t codec_encode_numbers(struct encoder *encoder, int index, int n) {
   lua_State *L = encoder->L;
   encoder->codec->exchange.output = encoder->buffer->bytes + encoder->buffer->size;
-  lua_rawgeti(L, encoder->slots, CODEC_SLOT_ENCODE);
+  codec_push_slot(L, CODEC_SLOT_ENCODE);
   lua_pushvalue(L, index);
   lua_pushinteger(L, n);
   lua_call(L, 2, 1);
@@ -212,10 +212,10 @@ size_t codec_encode_numbers(struct encoder *encoder, int index, int n) {
   return size;
 }
 
-int codec_decode_numbers(lua_State *L, struct codec *codec, int slots, const unsigned char **at,
-                         int n) {
-  codec->exchange.input = *at;
-  lua_rawgeti(L, slots, CODEC_SLOT_DECODE);
+int codec_decode_numbers(lua_State *L, const unsigned char **at, int n) {
+  codec_push(L)->exchange.input = *at;
+  lua_pop(L, 1);
+  codec_push_slot(L, CODEC_SLOT_DECODE);
   lua_pushinteger(L, n);
   lua_call(L, 1, 3);
   int done = (int)lua_tointeger(L, -2);

@@ -18,7 +18,8 @@ enum {
   CODEC_BODY = LIMIT_FRAME - LIMIT_HEADER,  // bytes of the largest body
 };
 
-// Places in the codec's table, which is the environment of its userdata.
+// Places in the codec's table, which is the environment of its userdata. Fetched where it is needed:
+// a small call does without.
 enum codec_slot {
   CODEC_SLOT_ENCODE = 1,  // helpers, see codec_numbers.c
   CODEC_SLOT_DECODE,
@@ -28,8 +29,7 @@ enum codec_slot {
   CODEC_SLOT_ARRAY,  // metatables of the markers
   CODEC_SLOT_MAP,
   CODEC_SLOT_REGISTRY,  // metatable of the registries
-  CODEC_SLOT_SCRATCH,   // metatable of the scratch buffers
-  CODEC_SLOT_BUFFER,    // the scratch buffer
+  CODEC_SLOT_SCRATCH,   // metatable of scratch buffers
   CODEC_SLOT_ANCHORS,   // anchor -> table of strings
 };
 
@@ -43,20 +43,30 @@ struct codec_exchange {
   };
 };
 
+// What the encoder writes into.
+struct codec_scratch {
+  struct buffer buffer;
+  bool is_taken;
+};
+
 struct codec {
   struct codec_exchange exchange;
   struct codec_owner owner;
+  struct codec_scratch scratch;
   uint64_t anchors;        // last one given
   size_t array_part;       // offset of the size of a table's array part, 0: not known
   const void *array_mark;  // the metatables of the markers
   const void *map_mark;
 };
 
-/// Pushes the codec's table and returns the codec.
+/// Pushes the codec.
 struct codec *codec_push(lua_State *L);
 
-/// Pushes the metatable of the buffers that the encoder keeps.
-void codec_push_scratch_class(lua_State *L);
+/// Pushes what is in a place of the codec's table.
+void codec_push_slot(lua_State *L, int slot);
+
+/// For the metatable of scratch buffers that live on their own.
+int codec_scratch_gc(lua_State *L);
 
 /// The cost of values by the rules of scan.h.
 enum {
@@ -91,8 +101,7 @@ struct encoder {
   size_t cost;
   uint32_t elements;
   uint32_t depth;  // as the scan counts it: the body, tables, the frames around objects
-  int slots;       // stack indices: the codec's table,
-  int classes;     // the registry's table or 0,
+  int classes;     // stack indices: the registry's table or 0,
   int names;       // the names or 0,
   int first;       // the first value,
   int strings;     // the strings referred to or 0
@@ -143,5 +152,4 @@ size_t codec_encode_numbers(struct encoder *encoder, int index, int n);
 
 /// Pushes a table for `n` values and fills in the numbers at `*at` up to the first other value.
 /// Returns how many; 0: nothing is pushed.
-int codec_decode_numbers(lua_State *L, struct codec *codec, int slots, const unsigned char **at,
-                         int n);
+int codec_decode_numbers(lua_State *L, const unsigned char **at, int n);
