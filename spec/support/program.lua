@@ -7,7 +7,7 @@ local M = {}
 
 -- Output and exit code; LuaJIT's popen does not tell the code.
 local function execute(name, argument)
-  local command = ("'%s/unit/%s' %s 2>&1; echo; echo $?"):format(BUILD, name, argument)
+  local command = ("'%s/unit/%s' %s 2>&1; code=$?; echo; echo $code"):format(BUILD, name, argument)
   local pipe = assert(io.popen(command))
   local text = pipe:read('*a')
   pipe:close()

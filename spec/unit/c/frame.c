@@ -343,6 +343,32 @@ static void large_offset(void) {
   payload_unref(large);
 }
 
+// After a large frame, whose bytes went another way, places count on.
+static void offset_after_large(void) {
+  struct payload *large = bin_body(200000);
+  struct message call = call_of(large), got;
+  struct buffer stream = BUFFER_EMPTY;
+  frame_append(&stream, &call);
+  frame_append(&stream, &call);
+  size_t place = stream.size;
+  buffer_append(&stream, "\0\0\0\0", 4);
+  struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
+  size_t at = 0;
+  int result = FRAME_MORE;
+  while (result >= 0) {
+    if (result == FRAME_MORE) at += feed_some(reader, stream.bytes + at, stream.size - at);
+    result = reader_next(reader, &got);
+    if (result == FRAME_OK) payload_unref(got.body);
+  }
+  const char *reason;
+  uint64_t offset;
+  reader_error(reader, &reason, &offset);
+  EXPECT_EQUAL(place, offset);
+  reader_free(reader);
+  buffer_free(&stream);
+  payload_unref(large);
+}
+
 // A large frame starts with its header: what is wrong with it shows before its body comes.
 static void large_bad_header(void) {
   unsigned char bytes[8192] = {0x01, 0, 0, 0, 0x92, MESSAGE_PING, 0x05};
@@ -363,6 +389,7 @@ static const struct check checks[] = {
     {"of several megabytes arrive", many_large},
     {"that are large are received into their body, a part at a time", large_in_place},
     {"that are large have a place in the stream too", large_offset},
+    {"have their place in the stream behind large ones too", offset_after_large},
     {"that are large are refused for their header at once", large_bad_header},
 };
 CHECK_MAIN(checks)
