@@ -5,7 +5,7 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local PURE = {}
 for name in ([[
   malloc calloc realloc free
-  memcpy memmove memset memcmp memchr strlen strnlen strcmp strncmp strchr strrchr strstr strdup strndup strerror
+  memcpy memmove memset memcmp bcmp memchr strlen strnlen strcmp strncmp strchr strrchr strstr strdup strndup strerror
   snprintf vsnprintf
   floor ceil fabs fmin fmax fmod frexp ldexp log log2 exp exp2 pow sqrt round trunc isnan isinf lround llround
   abort __assert_fail __stack_chk_fail _GLOBAL_OFFSET_TABLE_
