@@ -3,6 +3,7 @@
 
 #include "../../../host/core/limits.h"
 #include "check.h"
+#include "utf8.h"
 
 static int scan(const void *bytes, size_t size) {
   size_t used;
@@ -297,31 +298,6 @@ static void refuses_no_utf8(void) {
   EXPECT_EQUAL(SCAN_OK, BODY("\x91\xc4\1\xe4"));
 }
 
-// The character's number by the definition, or -1.
-static long decode(const unsigned char *bytes, size_t size, size_t *length) {
-  static const long smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  unsigned first = bytes[0];
-  *length = first < 0x80       ? 1
-            : first >> 5 == 6  ? 2
-            : first >> 4 == 14 ? 3
-            : first >> 3 == 30 ? 4
-                               : 0;
-  if (!*length || *length > size) return -1;
-  long number = *length == 1 ? (long)first : (long)(first & (0x7fu >> *length));
-  for (size_t i = 1; i < *length; i++) {
-    if (bytes[i] >> 6 != 2) return -1;
-    number = number << 6 | (bytes[i] & 0x3f);
-  }
-  if (number < smallest[*length] || number > 0x10ffff) return -1;
-  return number >= 0xd800 && number <= 0xdfff ? -1 : number;
-}
-
-static size_t valid_prefix(const unsigned char *bytes, size_t size) {
-  size_t at = 0, length;
-  while (at < size && decode(bytes + at, size - at, &length) >= 0) at += length;
-  return at;
-}
-
 static void agrees_about_utf8(void) {
   static const unsigned char edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
                                         0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xec, 0xed, 0xee,
@@ -330,7 +306,7 @@ static void agrees_about_utf8(void) {
   for (size_t i = 0; i < (size_t)EDGES * EDGES * EDGES * EDGES; i++) {
     unsigned char bytes[] = {edges[i % EDGES], edges[i / EDGES % EDGES],
                              edges[i / EDGES / EDGES % EDGES], edges[i / EDGES / EDGES / EDGES]};
-    EXPECT_EQUAL(valid_prefix(bytes, sizeof bytes), scan_utf8(bytes, sizeof bytes));
+    EXPECT_EQUAL(utf8_prefix(bytes, sizeof bytes), scan_utf8(bytes, sizeof bytes));
   }
 }
 
