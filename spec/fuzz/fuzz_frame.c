@@ -11,10 +11,11 @@
 
 #include "../../host/core/buffer.h"
 #include "../../host/core/frame.h"
+#include "../../host/core/limits.h"
 #include "../../host/core/pack.h"
 #include "../../host/core/payload.h"
 
-enum { LIMIT = 1 << 20, ALLOWANCE = 1 << 20, OPTIONS = 4, LARGE = 200 * 1000 };
+enum { ALLOWANCE = 1 << 20, OPTIONS = 4, LARGE = 200 * 1000 };
 
 // What came out of a reader: a hash of all messages, and how it ended.
 struct outcome {
@@ -39,8 +40,8 @@ static void write_again(struct outcome *outcome, const struct message *message) 
   struct buffer frame = BUFFER_EMPTY, again = BUFFER_EMPTY;
   frame_append(&frame, message);
   mix(outcome, frame.bytes, frame.size);
-  struct reader *reader =
-      reader_new(message->type == MESSAGE_HELLO ? FRAME_HELLO : FRAME_OPEN, LIMIT + 4096);
+  struct reader *reader = reader_new(message->type == MESSAGE_HELLO ? FRAME_HELLO : FRAME_OPEN,
+                                     LIMIT_FRAME + LIMIT_HEADER);
   struct message copy;
   for (size_t at = 0; at < frame.size;) {
     size_t size;
@@ -76,13 +77,13 @@ static void check_oversize(const struct buffer *stream, enum frame_state state) 
   uint32_t length;
   if (state != FRAME_OPEN || stream->size < sizeof length) return;
   memcpy(&length, stream->bytes, sizeof length);
-  struct reader *reader = reader_new(state, LIMIT);
+  struct reader *reader = reader_new(state, LIMIT_FRAME);
   size_t size, before = __sanitizer_get_current_allocated_bytes();
   struct message message;
   memcpy(reader_space(reader, &size), stream->bytes, sizeof length);
   reader_received(reader, sizeof length);
   int result = reader_next(reader, &message);
-  expect((result == FRAME_TOO_LARGE) == (be32toh(length) > LIMIT));
+  expect((result == FRAME_TOO_LARGE) == (be32toh(length) > LIMIT_FRAME));
   expect(__sanitizer_get_current_allocated_bytes() == before);
   reader_free(reader);
 }
@@ -92,7 +93,7 @@ static struct outcome read_cut(const struct buffer *stream, enum frame_state sta
                                bool writes) {
   size_t before = __sanitizer_get_current_allocated_bytes();
   struct outcome outcome = {.hash = UINT64_C(0xcbf29ce484222325), .result = FRAME_MORE};
-  struct reader *reader = reader_new(state, LIMIT);
+  struct reader *reader = reader_new(state, LIMIT_FRAME);
   uint32_t chance = cut;
   for (size_t at = 0; at < stream->size && outcome.result == FRAME_MORE;) {
     size_t size;
@@ -121,8 +122,9 @@ static void expect_same(const struct outcome *one, const struct outcome *other) 
   expect(!one->reason || !strcmp(one->reason, other->reason));
 }
 
-// A frame that is received into its body, which inputs of a few bytes would never be.
-static void add_large(struct buffer *stream, size_t size) {
+// A frame that is received into its body, which inputs of a few bytes would never be. It may
+// declare more than comes.
+static void add_large(struct buffer *stream, size_t size, bool is_whole) {
   struct payload *body = payload_new(size);
   memset(body->bytes, 'x', size);
   const unsigned char head[] = {0x91,
@@ -134,6 +136,7 @@ static void add_large(struct buffer *stream, size_t size) {
   memcpy(body->bytes, head, sizeof head);
   struct message message = {.type = MESSAGE_RESULT, .attempt = 1, .body = body};
   frame_append(stream, &message);
+  if (!is_whole) stream->bytes[0] = 0x03;
   payload_unref(body);
 }
 
@@ -144,7 +147,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
                            : data[0] % 3 == 1 ? FRAME_HELLO
                                               : FRAME_OPEN;
   struct buffer stream = BUFFER_EMPTY;
-  if (state == FRAME_OPEN && data[0] >= 0xf0) add_large(&stream, 6 + data[1] * (LARGE / 256u));
+  if (state == FRAME_OPEN && data[0] >= 0xe0)
+    add_large(&stream, 6 + data[1] * (LARGE / 256u), data[0] >= 0xf0);
   buffer_append(&stream, data + OPTIONS, size - OPTIONS);
   if (stream.size) {
     struct outcome whole = read_cut(&stream, state, 0, true);
