@@ -91,12 +91,10 @@ static void push_signed(struct decoder *decoder, unsigned width) {
   decoder->at += 1 + width;
 }
 
-static void push_cdata(struct decoder *decoder, int slot) {
-  codec_push_slot(decoder->L, slot);
-  codec_push(decoder->L)->exchange.natural = cursor_load(decoder->at + 1, 8);
-  lua_pop(decoder->L, 1);
+static void push_cdata(struct decoder *decoder, enum codec_integer kind) {
+  uint64_t bits = cursor_load(decoder->at + 1, 8);
   decoder->at += 9;
-  lua_call(decoder->L, 0, 1);
+  codec_push_integer(decoder->L, kind, bits);
 }
 
 // ---- arrays ----
@@ -291,7 +289,7 @@ static int decode_long(struct decoder *decoder) {
       push_unsigned(decoder, 1u << (first - 0xcc));
       return 0;
     case 0xcf:
-      push_cdata(decoder, CODEC_SLOT_UNSIGNED);
+      push_cdata(decoder, CODEC_UNSIGNED);
       return 0;
     case 0xd0:
     case 0xd1:
@@ -299,7 +297,7 @@ static int decode_long(struct decoder *decoder) {
       push_signed(decoder, 1u << (first - 0xd0));
       return 0;
     case 0xd3:
-      push_cdata(decoder, CODEC_SLOT_SIGNED);
+      push_cdata(decoder, CODEC_SIGNED);
       return 0;
     case 0xd4:
     case 0xd5:

@@ -127,18 +127,18 @@ static int encode_string_value(struct encoder *encoder, int index) {
 // ---- numbers ----
 
 static int encode_cdata(struct encoder *encoder, int index) {
-  lua_State *L = encoder->L;
-  codec_push_slot(L, CODEC_SLOT_CLASSIFY);
-  lua_pushvalue(L, index);
-  lua_call(L, 1, 1);
-  int kind = (int)lua_tointeger(L, -1);
-  if (!kind)
-    return codec_refuse_type(encoder, "cdata", "is a cdata of type %.80s", lua_tostring(L, -1));
-  lua_pop(L, 1);
-  if (kind == 1)
-    pack_int64_exact(encoder->buffer, encoder->codec->exchange.integer);
-  else
-    pack_uint64_exact(encoder->buffer, encoder->codec->exchange.natural);
+  uint64_t bits = 0;
+  switch (codec_take_integer(encoder->L, index, &bits)) {
+    case CODEC_SIGNED:
+      pack_int64_exact(encoder->buffer, (int64_t)bits);
+      break;
+    case CODEC_UNSIGNED:
+      pack_uint64_exact(encoder->buffer, bits);
+      break;
+    default:
+      return codec_refuse_type(encoder, "cdata", "is a cdata of type %.80s",
+                               lua_tostring(encoder->L, -1));
+  }
   return charge(encoder, 0, CODEC_COST_CDATA, 0);
 }
 
@@ -343,7 +343,6 @@ static int encode_plain(struct encoder *encoder, int index, struct codec_level *
 static int encode_marked_array(struct encoder *encoder, int index, struct codec_level *level) {
   int n = length(encoder->L, index);
   if (is_sequence(encoder->L, index, n)) return encode_array(encoder, index, level, n);
-  encoder->level_count--;  // the path is that of the table
   return codec_refuse_type(encoder, "table", "is marked as an array and has other keys");
 }
 

@@ -12,30 +12,26 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the helpers swap byte
 // wire could pass for a reference to any object.
 //
 // Positions are Lua numbers and no pointers: a pointer that changes in a loop is a new cdata each
-// time. What is read from the exchange, which is shared, is read before anything is allocated: a
-// finalizer may use the codec too.
+// time. Everything goes in and out as arguments and results, addresses and the halves of 64-bit
+// integers as numbers: compiled code may run finalizers as soon as it is entered, and one that uses
+// the codec would overwrite whatever is shared.
 static const char kHelpers[] =
-    "local exchange = ...\n"
     "local type, tostring, match = type, tostring, string.match\n"
     "local ffi, bit, new_table = require('ffi'), require('bit'), require('table.new')\n"
     "local is_compiling = require('jit').status\n"
     "local band, bswap, rshift, floor = bit.band, bit.bswap, bit.rshift, math.floor\n"
     "local cast, istype = ffi.cast, ffi.istype\n"
     "local infinity, nan = 1 / 0, 0 / 0\n"
+    "local byte_pointer, const_byte_pointer = ffi.typeof('uint8_t *'), ffi.typeof('const uint8_t "
+    "*')\n"
     "local word_pointer = ffi.typeof('uint64_t *')\n"
     "local const_pointer = ffi.typeof('const uint64_t *')\n"
     "local signed, unsigned = ffi.typeof('int64_t'), ffi.typeof('uint64_t')\n"
     "local new_word = ffi.typeof('union { double number; uint64_t bits; uint32_t half[2]; }')\n"
-    "exchange = ffi.cast([[struct {\n"
-    "  unsigned char *output;\n"
-    "  const unsigned char *input;\n"
-    "  union { int64_t integer; uint64_t natural; };\n"
-    "} *]], exchange)\n"
     "\n"
-    "local function encode(values, count)\n"
-    "  local output, at = exchange.output, 0\n"
+    "local function encode(values, count, address)\n"
     "  if not is_compiling() then return 0 end\n"
-    "  local word = new_word()\n"
+    "  local output, at, word = cast(byte_pointer, address), 0, new_word()\n"
     "  for i = 1, count do\n"
     "    local value = values[i]\n"
     "    if type(value) ~= 'number' then return 0 end\n"
@@ -82,10 +78,10 @@ static const char kHelpers[] =
     "  return at\n"
     "end\n"
     "\n"
-    "local function decode(count)\n"
-    "  local input, at = exchange.input, 0\n"
+    "local function decode(count, address)\n"
     "  if not is_compiling() then return nil, 0, 0 end\n"
-    "  local word, values = new_word(), new_table(count, 0)\n"
+    "  local input, at, word = cast(const_byte_pointer, address), 0, new_word()\n"
+    "  local values = new_table(count, 0)\n"
     "  for i = 1, count do\n"
     "    local first = input[at]\n"
     "    if first == 0xcb then\n"
@@ -135,20 +131,24 @@ static const char kHelpers[] =
     "  return values, count, at\n"
     "end\n"
     "\n"
-    "-- 1: signed, 2: unsigned, with the value in the exchange; or what it is called.\n"
-    "local function classify(value)\n"
-    "  if istype(signed, value) then\n"
-    "    exchange.integer = value\n"
-    "    return 1\n"
-    "  elseif istype(unsigned, value) then\n"
-    "    exchange.natural = value\n"
-    "    return 2\n"
+    "-- 1: signed, 2: unsigned, with the value's halves; or what it is called.\n"
+    "local function take(value)\n"
+    "  local kind = istype(signed, value) and 1 or istype(unsigned, value) and 2\n"
+    "  if not kind then\n"
+    "    return match(tostring(ffi.typeof(value)), '^ctype<(.*)>$') or 'a type'\n"
     "  end\n"
-    "  return match(tostring(ffi.typeof(value)), '^ctype<(.*)>$') or 'a type'\n"
+    "  local word = new_word()\n"
+    "  word.bits = cast(unsigned, value)\n"
+    "  return kind, word.half[1], word.half[0]\n"
     "end\n"
     "\n"
-    "return encode, decode, classify,\n"
-    "  function() return exchange.integer end, function() return exchange.natural end\n";
+    "local function give(kind, high, low)\n"
+    "  local word = new_word()\n"
+    "  word.half[1], word.half[0] = high, low\n"
+    "  return kind == 1 and cast(signed, word.bits) or word.bits\n"
+    "end\n"
+    "\n"
+    "return encode, decode, take, give\n";
 
 // Where in a table its array part's size stands, found by looking at tables whose size is known; 0
 // when there is no such place. C API and FFI tell nobody whether a table has keys besides 1..n
@@ -177,11 +177,13 @@ static size_t find_array_part(lua_State *L) {
 void codec_open_helpers(lua_State *L, struct codec *codec) {
   int slots = lua_gettop(L);
   if (luaL_loadbuffer(L, kHelpers, sizeof kHelpers - 1, "=farside.codec")) lua_error(L);
-  lua_pushlightuserdata(L, &codec->exchange);
-  lua_call(L, 1, CODEC_SLOT_UNSIGNED);
-  for (int slot = CODEC_SLOT_UNSIGNED; slot >= CODEC_SLOT_ENCODE; slot--)
-    lua_rawseti(L, slots, slot);
+  lua_call(L, 0, CODEC_SLOT_GIVE);
+  for (int slot = CODEC_SLOT_GIVE; slot >= CODEC_SLOT_ENCODE; slot--) lua_rawseti(L, slots, slot);
   codec->array_part = find_array_part(L);
+}
+
+static void push_address(lua_State *L, const void *address) {
+  lua_pushnumber(L, (lua_Number)(uintptr_t)address);  // 47 bits, or 56: exact either way
 }
 
 bool codec_is_sequence(lua_State *L, const struct codec *codec, int index, int n) {
@@ -202,24 +204,45 @@ bool codec_is_sequence(lua_State *L, const struct codec *codec, int index, int n
 
 size_t codec_encode_numbers(struct encoder *encoder, int index, int n) {
   lua_State *L = encoder->L;
-  encoder->codec->exchange.output = encoder->buffer->bytes + encoder->buffer->size;
   codec_push_slot(L, CODEC_SLOT_ENCODE);
   lua_pushvalue(L, index);
   lua_pushinteger(L, n);
-  lua_call(L, 2, 1);
+  push_address(L, encoder->buffer->bytes + encoder->buffer->size);
+  lua_call(L, 3, 1);
   size_t size = (size_t)lua_tonumber(L, -1);
   lua_pop(L, 1);
   return size;
 }
 
 int codec_decode_numbers(lua_State *L, const unsigned char **at, int n) {
-  codec_push(L)->exchange.input = *at;
-  lua_pop(L, 1);
   codec_push_slot(L, CODEC_SLOT_DECODE);
   lua_pushinteger(L, n);
-  lua_call(L, 1, 3);
+  push_address(L, *at);
+  lua_call(L, 2, 3);
   int done = (int)lua_tointeger(L, -2);
   *at += (size_t)lua_tonumber(L, -1);
   lua_pop(L, done ? 2 : 3);
   return done;
+}
+
+enum codec_integer codec_take_integer(lua_State *L, int index, uint64_t *bits) {
+  codec_push_slot(L, CODEC_SLOT_TAKE);
+  lua_pushvalue(L, index);
+  lua_call(L, 1, 3);
+  int kind = lua_type(L, -3) == LUA_TNUMBER ? (int)lua_tointeger(L, -3) : CODEC_NO_INTEGER;
+  if (kind == CODEC_NO_INTEGER) {
+    lua_pop(L, 2);
+    return CODEC_NO_INTEGER;
+  }
+  *bits = (uint64_t)lua_tonumber(L, -2) << 32 | (uint64_t)lua_tonumber(L, -1);
+  lua_pop(L, 3);
+  return (enum codec_integer)kind;
+}
+
+void codec_push_integer(lua_State *L, enum codec_integer kind, uint64_t bits) {
+  codec_push_slot(L, CODEC_SLOT_GIVE);
+  lua_pushinteger(L, (lua_Integer)kind);
+  lua_pushnumber(L, (lua_Number)(bits >> 32));
+  lua_pushnumber(L, (lua_Number)(bits & UINT32_MAX));
+  lua_call(L, 3, 1);
 }

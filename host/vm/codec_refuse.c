@@ -62,7 +62,7 @@ static void add_string_key(struct text *text, const char *key, size_t size) {
 
 static void add_key(struct text *text, lua_State *L, const struct codec_level *level) {
   if (!level->key) {
-    add(text, "[%d]", level->index);
+    if (level->index) add(text, "[%d]", level->index);
     return;
   }
   size_t size;

@@ -23,24 +23,13 @@ enum {
 enum codec_slot {
   CODEC_SLOT_ENCODE = 1,  // helpers, see codec_numbers.c
   CODEC_SLOT_DECODE,
-  CODEC_SLOT_CLASSIFY,
-  CODEC_SLOT_SIGNED,
-  CODEC_SLOT_UNSIGNED,
+  CODEC_SLOT_TAKE,
+  CODEC_SLOT_GIVE,
   CODEC_SLOT_ARRAY,  // metatables of the markers
   CODEC_SLOT_MAP,
   CODEC_SLOT_REGISTRY,  // metatable of the registries
   CODEC_SLOT_SCRATCH,   // metatable of scratch buffers
   CODEC_SLOT_ANCHORS,   // anchor -> table of strings
-};
-
-// What C and the helpers hand each other. codec_numbers.c repeats the layout for the FFI.
-struct codec_exchange {
-  unsigned char *output;
-  const unsigned char *input;
-  union {
-    int64_t integer;
-    uint64_t natural;
-  };
 };
 
 // What the encoder writes into.
@@ -50,7 +39,6 @@ struct codec_scratch {
 };
 
 struct codec {
-  struct codec_exchange exchange;
   struct codec_owner owner;
   struct codec_scratch scratch;
   uint64_t anchors;        // last one given
@@ -83,7 +71,7 @@ enum {
 struct codec_level {
   const void *table;
   int key;    // stack index of the key of the current value, or 0:
-  int index;  // position of the current value in an array
+  int index;  // position of the current value in an array; 0: the table itself is the value
 };
 
 // A string that is not copied into the buffer.
@@ -153,3 +141,12 @@ size_t codec_encode_numbers(struct encoder *encoder, int index, int n);
 /// Pushes a table for `n` values and fills in the numbers at `*at` up to the first other value.
 /// Returns how many; 0: nothing is pushed.
 int codec_decode_numbers(lua_State *L, const unsigned char **at, int n);
+
+enum codec_integer { CODEC_NO_INTEGER, CODEC_SIGNED, CODEC_UNSIGNED };
+
+/// The bits of the 64-bit integer cdata at `index`. CODEC_NO_INTEGER: it is something else, the name
+/// of whose type is pushed.
+enum codec_integer codec_take_integer(lua_State *L, int index, uint64_t *bits);
+
+/// Pushes a 64-bit integer cdata.
+void codec_push_integer(lua_State *L, enum codec_integer kind, uint64_t bits);
