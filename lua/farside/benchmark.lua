@@ -1,0 +1,102 @@
+--- The benchmark: how much workload per second a worker does of one function, before it takes calls.
+--
+-- Warm-up, then rounds. A round is `benchmark_concurrency` calls, of which at most `concurrency` run at once, repeated
+-- until they have taken 2 ms. The score is the median of the rounds.
+local check = require 'farside.check'
+local future = require 'farside.future'
+local native = require 'farside.native'
+
+local M = {}
+
+local RUNS = 10
+local CONCURRENCY = 10
+local ROUND_SECONDS = 0.002
+
+--- Whole numbers of 1..n, apart from math.random: the user's own sequence stays as it is.
+local function new_dice()
+  local state = math.floor(native.now() * 1e6) % 2147483646 + 1
+  return function(n)
+    state = state * 16807 % 2147483647
+    return state % n + 1
+  end
+end
+
+local function generate(remote)
+  local input = remote.options.benchmark_generator()
+  if type(input) ~= 'table' then
+    error(('%sbenchmark_generator: expected a table of parameters, got %s'):format(remote.position,
+      check.describe(input)), 0)
+  end
+  local problem = remote.unknown_parameter(remote, input)
+  if problem then error(('%sbenchmark_generator: %s'):format(remote.position, problem), 0) end
+  return input
+end
+
+--- The arguments of the calls of one pass, and their workload together.
+local function draw(remote, dice)
+  local dataset = remote.options.benchmark_dataset
+  local inputs, workload = {}, 0
+  for i = 1, remote.options.benchmark_concurrency or CONCURRENCY do
+    local input = dataset and dataset[dice(#dataset)] or generate(remote)
+    local values, count = remote:positional(input)
+    values.n = count
+    inputs[i] = values
+    workload = workload + remote:workload(unpack(values, 1, count))
+  end
+  return inputs, workload
+end
+
+--- Calls a function with each of the inputs, `concurrency` of them at once.
+local function call_all(remote, inputs)
+  local next_input = 1
+  local function work()
+    while next_input <= #inputs do
+      local input = inputs[next_input]
+      next_input = next_input + 1
+      remote:here(unpack(input, 1, input.n))
+    end
+  end
+  local concurrency = math.min(remote:concurrency(), #inputs)
+  if concurrency == 1 then return work() end
+  local futures = {}
+  for i = 1, concurrency do futures[i] = future.spawn(work) end
+  future.all(futures)
+end
+
+--- One round: workload per second.
+local function round(remote, dice)
+  local seconds, done = 0, 0
+  repeat
+    local inputs, workload = draw(remote, dice)
+    local start = native.now()
+    call_all(remote, inputs)
+    seconds = seconds + (native.now() - start)
+    done = done + workload
+  until seconds >= ROUND_SECONDS
+  return done / seconds
+end
+
+local function median(numbers)
+  table.sort(numbers)
+  local middle = #numbers / 2
+  if middle % 1 ~= 0 then return numbers[middle + 0.5] end
+  return (numbers[middle] + numbers[middle + 1]) / 2
+end
+
+--- Runs the benchmark of a function that has one, in a coroutine of Farside's. Raises what the function raises.
+---@return number score
+function M.run(remote)
+  local dice = new_dice()
+  if remote.options.benchmark_warmup ~= false then round(remote, dice) end
+  local scores = {}
+  for i = 1, remote.options.benchmark_runs or RUNS do
+    scores[i] = round(remote, dice)
+    local score = scores[i]
+    if score ~= score or score == math.huge then
+      error(('%sthe benchmark of %s: expected a finite score, got %g'):format(remote.position, remote.name, score), 0)
+    end
+  end
+  return median(scores)
+end
+
+return M

@@ -1,0 +1,156 @@
+--- What a worker does, from its start to its end; called by the executor.
+--
+--     load the deploy script  ->  enter contexts  ->  benchmark  ->  ready, calls  ->  drain: exit contexts
+--
+-- The exit code says how far it came; before an end that nobody asked for the router is told why.
+local Contexts = require 'farside.context'
+local Error = require 'farside.error'
+local attributes = require 'farside.attributes'
+local benchmark = require 'farside.benchmark'
+local deployments = require 'farside.deployment'
+local future = require 'farside.future'
+
+local M = {}
+
+local DRAINED, BUNDLE_REJECTED, BENCHMARK_FAILED, CONTEXT_FAILED = 0, 65, 69, 71
+
+-- Loading -----------------------------------------------------------------------------------------------------------
+
+local function exit_is_no_way_out()
+  error('os.exit in a worker: a function ends by returning or by an error', 2)
+end
+
+--- Runs the deploy script as the client did: required as a module, or as the main file.
+local function run_script(start)
+  local chunk, problem = attributes.loadfile(start.file)
+  if not chunk then error(problem, 0) end
+  if start.module then
+    -- By way of require, so that `...`, package.loaded and what it says of loops are the same.
+    package.preload[start.module] = chunk
+    return require(start.module)
+  end
+  _G.arg = { [0] = start.file }
+  return (chunk())
+end
+
+--- Loads the script and returns the deployment it declares.
+local function load(start)
+  package.path, package.cpath = start.path or package.path, start.cpath or package.cpath
+  attributes.install()
+  rawset(os, 'exit', exit_is_no_way_out)
+  local returned = run_script(start)
+  local deployment = deployments.find(start.name, start.tag or 'default')
+  if not deployment then
+    error(("%s: expected a deployment '%s' with tag '%s' as on the client, got none"):format(start.file, start.name,
+      start.tag or 'default'), 0)
+  end
+  deployment.returned = returned
+  deployment:finish()
+  return deployment
+end
+
+--- pcall that keeps the traceback: returns true and a result, or false, the error and its traceback.
+local function guarded(func, ...)
+  local traceback
+  local arguments, count = { ... }, select('#', ...)
+  local ok, result = xpcall(function() return func(unpack(arguments, 1, count)) end, function(err)
+    traceback = Error.traceback(2)
+    return err
+  end)
+  return ok, result, traceback
+end
+
+-- Phases ------------------------------------------------------------------------------------------------------------
+
+local function describe_failure(err, traceback, registry)
+  local fields = Error.describe(err, traceback, registry)
+  fields.executed, fields.where = 'no', 'worker'
+  return fields
+end
+
+--- The functions with a benchmark by number, one after the other. Returns scores, or nil, error, traceback.
+local function measure(executor, deployment)
+  local scores = {}
+  executor:measure(true)
+  for i, remote in ipairs(deployment.functions) do
+    if remote:has_benchmark() then
+      local running = future.spawn(benchmark.run, remote)
+      local ok, score = pcall(running.await, running)
+      if not ok then
+        executor:measure(false)
+        return nil, score, future.trace_of(score), remote
+      end
+      scores[i - 1] = score
+    end
+  end
+  executor:measure(false)
+  return scores
+end
+
+local function describe_benchmark(err, traceback, remote, registry)
+  local fields = describe_failure(err, traceback, registry)
+  fields.message = ('benchmark of %s: %s'):format(remote.name, fields.message):sub(1, 1024)
+  return fields
+end
+
+--- Makes the tables the executor calls functions by.
+local function entries_of(deployment)
+  local entries, names = {}, {}
+  for i, remote in ipairs(deployment.functions) do
+    entries[i - 1], names[i - 1] = remote:entry()
+  end
+  return entries, names
+end
+
+--- Takes calls until the worker shall end and none is left.
+local function serve(executor)
+  repeat
+    local goes_on = executor:turn(future.delay())
+    future.run_ready()
+  until goes_on == false
+end
+
+--- Runs a worker. Returns its exit code.
+---@param executor userdata
+---@param start table what Deployment:start gave
+function M.main(executor, start)
+  future.serve(executor)
+  local ok, deployment, traceback = guarded(load, start)
+  if not ok then
+    executor:goodbye(BUNDLE_REJECTED, 'bundle', describe_failure(deployment, traceback, nil))
+    return BUNDLE_REJECTED
+  end
+  deployments.phase = 'serving'
+  local registry = deployment:class_registry()
+  local contexts = deployment.contexts
+
+  local entered, err, context, trace = contexts:enter_all()
+  if not entered then
+    executor:goodbye(CONTEXT_FAILED, 'context', Contexts.describe(err, context, trace, registry))
+    contexts:exit_all(err)
+    return CONTEXT_FAILED
+  end
+
+  local scores, problem, where, remote = measure(executor, deployment)
+  if not scores then
+    executor:goodbye(BENCHMARK_FAILED, 'benchmark', describe_benchmark(problem, where, remote, registry))
+    contexts:exit_all(problem)
+    return BENCHMARK_FAILED
+  end
+
+  local entries, names = entries_of(deployment)
+  executor:open {
+    ours = future.ours,
+    cancel = future.cancel,
+    describe = function(raised, at) return Error.describe(raised, at, registry) end,
+    registry = registry,
+    entries = entries,
+    names = names,
+  }
+  executor:ready(deployment:manifest(), scores)
+  serve(executor)
+  contexts:exit_all(nil)
+  return DRAINED
+end
+
+return M

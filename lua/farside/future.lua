@@ -1,0 +1,382 @@
+--- Results to come, and the scheduler of Farside's coroutines: the same on clients and workers.
+--
+-- A coroutine that Farside started (a key of `ours`) yields while it waits. Anything else - the main thread, the user's
+-- own coroutines, callbacks of gsub or sort - blocks and pumps: it runs what is ready, then waits in C for whatever
+-- comes first. Coroutines are resumed only from here, never while C waits.
+--
+--     client   handle:wait, then handle:next for each call that has ended
+--     worker   executor:turn between calls (dispatch.lua), executor:pause inside one
+local Error = require 'farside.error'
+local Timers = require 'farside.timers'
+local check = require 'farside.check'
+local native = require 'farside.native'
+
+local M = {}
+
+local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
+local now = native.now
+
+local WAITING = {}  -- what our coroutines yield: something will wake them
+local BLOCKED = {}  -- stands in `waiting` for a call whose caller blocks
+
+local ours = setmetatable({}, { __mode = 'k' })
+local owners = setmetatable({}, { __mode = 'k' })     -- coroutine -> its future
+local waits = setmetatable({}, { __mode = 'k' })      -- suspended coroutine -> its wait
+local cancelled = setmetatable({}, { __mode = 'k' })  -- coroutine -> reason
+local traces = setmetatable({}, { __mode = 'k' })     -- error object -> traceback
+local last_trace = {}                                 -- the same for the last error that was no table
+
+local timers = Timers.new()                           -- waits, and { run = function }
+local ready = { first = 1, last = 0 }                 -- coroutines to resume, with their values
+local ready_values = {}
+local waiting = {}                                    -- call -> future, coroutine or BLOCKED
+local taken = {}                                      -- call of a BLOCKED -> its packed outcome
+
+local handle, executor
+
+--- The coroutines that Farside started. The executor adds those it makes for calls.
+M.ours = ours
+
+-- Processes ---------------------------------------------------------------------------------------------------------
+
+--- The client's handle; opened when first needed.
+function M.handle()
+  if handle then return handle end
+  local opened, err = native.open()
+  if not opened then error(Error.new(err), 0) end
+  handle = opened
+  return handle
+end
+
+--- Ends the client's handle in order: calls are cancelled, workers drained, their contexts exited.
+function M.close()
+  if handle then handle:close() end
+end
+
+--- Makes this the scheduler of a worker.
+function M.serve(with)
+  executor = with
+end
+
+local resume_coroutine = function(co, ...)
+  if executor then return executor:resume(co, ...) end
+  return coroutine.resume(co, ...)
+end
+
+local function wait_in_c(timeout)
+  if executor then executor:pause(timeout) else M.handle():wait(nil, timeout) end
+end
+
+-- Futures -----------------------------------------------------------------------------------------------------------
+
+local Future = {}
+Future.__index = Future
+
+local function pack(...)
+  return { n = select('#', ...), ... }
+end
+
+local function push_ready(co, values)
+  ready.last = ready.last + 1
+  ready[ready.last], ready_values[ready.last] = co, values
+end
+
+local function wake(wait, reason)
+  if wait.reason then return end
+  wait.reason = reason
+  timers:remove(wait)
+  push_ready(wait.co)
+end
+
+local function wake_all(future)
+  local waiters = future._waiters
+  future._waiters = nil
+  for i = 1, waiters and #waiters or 0 do wake(waiters[i], 'settled') end
+end
+
+--- Ends a future: ok and results, or not ok and an error.
+local function settle(future, ok, ...)
+  if ok then future._results = pack(...) else future._error = (...) end
+  future._state = ok and 'ok' or 'failed'
+  wake_all(future)
+end
+
+local function settle_call(future, ok, ...)
+  if ok then return settle(future, true, ...) end
+  settle(future, false, Error.new((...)))
+end
+
+-- Coroutines --------------------------------------------------------------------------------------------------------
+
+local function keep_trace(err, co)
+  local trace = Error.traceback(0, co)
+  if type(err) == 'table' then
+    traces[err] = trace
+  else
+    last_trace = { err = err, trace = trace }
+  end
+end
+
+--- The traceback of the coroutine that ended in an error, or nil.
+function M.trace_of(err)
+  if type(err) == 'table' then return traces[err] end
+  return err ~= nil and last_trace.err == err and last_trace.trace or nil
+end
+
+local function resumed(co, ok, ...)
+  if status(co) ~= 'dead' then
+    -- A plain coroutine.yield() gives others a turn.
+    if (...) ~= WAITING then push_ready(co) end
+    return
+  end
+  local future = owners[co]
+  if not future then return end
+  owners[co] = nil
+  if not ok then keep_trace((...), co) end
+  settle(future, ok, ...)
+end
+
+local function resume(co, ...)
+  return resumed(co, resume_coroutine(co, ...))
+end
+
+local function resume_ready(co, values)
+  if values then return resume(co, unpack(values, 1, values.n)) end
+  return resume(co)
+end
+
+--- Runs the timers that are due and the coroutines that are ready. Returns whether there were any.
+local function run()
+  local any = false
+  while timers.size > 0 do
+    local entry = timers:pop(now())
+    if not entry then break end
+    any = true
+    if entry.run then entry.run() else wake(entry, 'timeout') end
+  end
+  local last = ready.last
+  while ready.first <= last do
+    local first = ready.first
+    local co, values = ready[first], ready_values[first]
+    ready[first], ready_values[first] = nil, nil
+    ready.first = first + 1
+    any = true
+    resume_ready(co, values)
+  end
+  return any
+end
+M.run_ready = run
+
+--- Seconds until something is to be run here, or nil.
+local function delay()
+  if ready.first <= ready.last then return 0 end
+  local first = timers[1]
+  return first and math.max(0, first.at - now())
+end
+M.delay = delay
+
+--- Calls a function after some seconds, out of whatever waits then.
+function M.after(seconds, func)
+  timers:add({ run = func }, now() + seconds)
+end
+
+local function cancel_error(reason)
+  if reason == 'deadline' then
+    return Error.new { name = 'DeadlineExceeded', message = 'the deadline of the call has passed', executed = 'yes',
+      phase = 'run', where = 'worker' }
+  end
+  return Error.new { name = 'Cancelled', message = 'the call was cancelled', executed = 'yes', by = reason,
+    where = 'worker' }
+end
+
+--- Ends a coroutine of a call at its wait; at each further one too, should it catch the error.
+function M.cancel(co, reason)
+  cancelled[co] = reason
+  if waits[co] then wake(waits[co], 'cancelled') end
+end
+
+local function check_cancelled(co)
+  if cancelled[co] then error(cancel_error(cancelled[co]), 0) end
+end
+
+--- Suspends the coroutine of ours that runs, until the instant `at` or until `wake`. Returns why it goes on.
+local function suspend(co, at, waiters)
+  check_cancelled(co)
+  local wait = { co = co }
+  waits[co] = wait
+  if at then timers:add(wait, at) end
+  if waiters then waiters[#waiters + 1] = wait end
+  yield(WAITING)
+  waits[co] = nil
+  check_cancelled(co)
+  return wait.reason, wait
+end
+
+-- Calls -------------------------------------------------------------------------------------------------------------
+
+--- Hands on a call that has ended. `quietly`: its coroutine is not resumed now.
+local function deliver(quietly, call, ok, ...)
+  if not call then return false end
+  local waiter = waiting[call]
+  waiting[call] = nil
+  if waiter == BLOCKED then
+    taken[call] = pack(ok, ...)
+  elseif type(waiter) == 'thread' then
+    if quietly then push_ready(waiter, pack(ok, ...)) else resume(waiter, ok, ...) end
+  elseif waiter then
+    settle_call(waiter, ok, ...)
+  end
+  return true
+end
+
+--- Takes all calls that have ended.
+local function collect(quietly)
+  while handle and handle:done() > 0 and deliver(quietly, handle:next()) do end
+end
+
+--- One step of code that blocks: runs what is ready, or waits, until the instant `at` at the latest.
+local function pump(at)
+  if run() then return end
+  local timeout = delay()
+  if at then timeout = math.min(timeout or math.huge, math.max(0, at - now())) end
+  if not timeout and next(waiting) == nil then
+    error('no call, timer or coroutine is left that could end this wait', 0)
+  end
+  wait_in_c(timeout)
+  collect(false)
+end
+M.pump = pump
+
+local function finish(ok, ...)
+  if ok then return ... end
+  error(Error.new((...)), 0)
+end
+
+local function block_on_call(call)
+  waiting[call] = BLOCKED
+  while not taken[call] do
+    if not run() and handle:wait(call, delay()) == 'done' then
+      waiting[call] = nil
+      return finish(handle:take(call))
+    end
+    collect(false)
+  end
+  local outcome = taken[call]
+  taken[call] = nil
+  return finish(unpack(outcome, 1, outcome.n))
+end
+
+--- Waits for a call that was just sent, and returns its results or raises its error.
+function M.result(call)
+  local co = running()
+  if co and ours[co] then
+    waiting[call] = co
+    return finish(yield(WAITING))
+  end
+  if timers.size == 0 and ready.first > ready.last and handle:wait(call) == 'done' then
+    return finish(handle:take(call))
+  end
+  return block_on_call(call)
+end
+
+--- The future of a call that was just sent.
+function M.of_call(call)
+  local future = setmetatable({}, Future)
+  waiting[call] = future
+  collect(true)
+  return future
+end
+
+-- What users call ---------------------------------------------------------------------------------------------------
+
+local function check_seconds(what, seconds, level)
+  if type(seconds) ~= 'number' or seconds ~= seconds or seconds < 0 then
+    error(('%s: expected seconds of at least 0, got %s'):format(what, check.describe(seconds)), level + 1)
+  end
+end
+
+local function forget(waiters, wait)
+  for i = #waiters, 1, -1 do
+    if waiters[i] == wait then table.remove(waiters, i) end
+  end
+end
+
+local function wait_for(future, at)
+  local co = running()
+  if not (co and ours[co]) then
+    repeat pump(at) until future._state or at and now() >= at
+    return
+  end
+  future._waiters = future._waiters or {}
+  local reason, wait = suspend(co, at, future._waiters)
+  if reason == 'timeout' and future._waiters then forget(future._waiters, wait) end
+end
+
+--- Waits for the results and returns them, or raises the error, at each await anew. With a timeout in seconds that
+-- passes first it raises DeadlineExceeded: for this wait alone, the call itself goes on and may be awaited again.
+---@param timeout number?
+function Future:await(timeout)
+  if timeout ~= nil then check_seconds('await', timeout, 2) end
+  if not self._state then collect(true) end
+  if not self._state then wait_for(self, timeout and now() + timeout) end
+  if self._state == 'ok' then return unpack(self._results, 1, self._results.n) end
+  if self._state == 'failed' then error(self._error, 0) end
+  error(Error.new { name = 'DeadlineExceeded', executed = 'maybe', phase = 'sdk', where = 'sdk',
+    message = ('no result within the %g s of this await; the call goes on'):format(timeout),
+    waited_ms = timeout * 1000 }, 0)
+end
+
+--- Tells whether an await would return or raise at once.
+function Future:done()
+  if not self._state then collect(true) end
+  return self._state ~= nil
+end
+
+function Future:__tostring()
+  return ('farside.future: %s'):format(self._state or 'pending')
+end
+
+function M.is_future(value)
+  return type(value) == 'table' and getmetatable(value) == Future
+end
+
+--- Starts a function in a coroutine; it runs at once, up to its first wait.
+function M.spawn(func, ...)
+  local future = setmetatable({}, Future)
+  local co = coroutine.create(func)
+  ours[co], owners[co] = true, future
+  resume(co, ...)
+  return future
+end
+
+--- Waits for all futures of a table and returns a table with the first result of each under the same key. If some end
+-- in errors, one is raised, of a list the first in its order; the others go on.
+function M.all(futures)
+  if type(futures) ~= 'table' or M.is_future(futures) then
+    error('all: expected a table of futures, got ' .. check.describe(futures), 2)
+  end
+  for key, future in pairs(futures) do
+    if not M.is_future(future) then
+      error(('all: expected futures, got %s under the key %s'):format(check.describe(future), tostring(key)), 2)
+    end
+  end
+  local results = {}
+  for i, future in ipairs(futures) do results[i] = future:await() end
+  for key, future in pairs(futures) do
+    if results[key] == nil then results[key] = future:await() end
+  end
+  return results
+end
+
+--- Lets some seconds pass: other coroutines, calls and timers go on meanwhile.
+function M.sleep(seconds)
+  check_seconds('sleep', seconds, 2)
+  local co, at = running(), now() + seconds
+  if co and ours[co] then
+    suspend(co, at)
+    return
+  end
+  repeat pump(at) until now() >= at
+end
+
+return M

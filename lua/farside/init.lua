@@ -1,0 +1,41 @@
+--- Farside: remote functions for Lua. This is the table that users get.
+require('farside.attributes').install()
+
+local Error = require 'farside.error'
+local check = require 'farside.check'
+local deployment = require 'farside.deployment'
+local future = require 'farside.future'
+local native = require 'farside.native'
+
+local M = {
+  version = native.version,
+  deployment = deployment.new,
+  Error = Error,
+  all = future.all,
+  sleep = future.sleep,
+  null = native.null,
+  array = native.array,
+  map = native.map,
+}
+
+local function check_function(what, func)
+  if type(func) == 'function' then return end
+  error(('%s: expected a function, got %s'):format(what, check.describe(func)), 3)
+end
+
+--- Runs a function in a coroutine of Farside's and returns its results: calls and sleeps in it yield to the others.
+-- In a worker that loads the deploy script nothing is run, so a script may hold its client's code too.
+function M.run(func, ...)
+  check_function('run', func)
+  deployment.finish_running()
+  if deployment.phase == 'loading' then return end
+  return future.spawn(func, ...):await()
+end
+
+--- Starts a function in a coroutine of Farside's, in this process; returns a future of its results.
+function M.spawn(func, ...)
+  check_function('spawn', func)
+  return future.spawn(func, ...)
+end
+
+return M

@@ -1,0 +1,270 @@
+--- The handle of one remote function: what `app.remote{...}(f)` returns and a caller calls.
+--
+--     square(5)                        on a worker; yields in a coroutine of Farside's, blocks anywhere else
+--     square:named { x = 5 }           the same, by names of parameters
+--     square:spawn(5)                  at once; returns a future
+--     square:with { timeout = 2 }(5)   a handle whose calls have another deadline, in seconds
+--     square:here(5)                   the plain function, in this process
+local Error = require 'farside.error'
+local check = require 'farside.check'
+local future = require 'farside.future'
+
+local Remote = {}
+Remote.__index = Remote
+
+-- What `with` has made -> the handle it was made of. Not a field: the names of handles are looked for in tables.
+local bases = setmetatable({}, { __mode = 'k' })
+
+local DEFAULT_WORKLOAD = 100
+local MAX_TIMEOUT = 24 * 3600
+local MAX_CONCURRENCY = 1024
+local MAX_BENCHMARK = 1000000
+
+-- Definition --------------------------------------------------------------------------------------------------------
+
+local function a_dataset(value)
+  if type(value) ~= 'table' or #value == 0 then return 'a list of at least one table' end
+  local count = 0
+  for _ in pairs(value) do count = count + 1 end
+  if count ~= #value then return 'a list of tables, without holes or other keys' end
+end
+
+--- The options of app.remote.
+Remote.OPTIONS = {
+  name = check.name,
+  benchmark_dataset = a_dataset,
+  benchmark_generator = check.a 'function',
+  benchmark_runs = check.integer(1, MAX_BENCHMARK),
+  benchmark_concurrency = check.integer(1, MAX_CONCURRENCY),
+  benchmark_warmup = check.a 'boolean',
+  workload_calculator = check.a 'function',
+  timeout = check.number(0, MAX_TIMEOUT, true),
+  concurrency = check.integer(1, MAX_CONCURRENCY),
+  idempotent = check.a 'boolean',
+}
+
+--- Checks the options of app.remote as far as that can be done without the function.
+---@return string? problem
+function Remote.check_options(options)
+  local problem = check.options('app.remote', options, Remote.OPTIONS)
+  if problem then return problem end
+  if options.benchmark_dataset and options.benchmark_generator then
+    return 'app.remote: expected benchmark_dataset or benchmark_generator, got both'
+  end
+  for i, input in ipairs(options.benchmark_dataset or {}) do
+    if type(input) ~= 'table' then
+      return ('app.remote: benchmark_dataset[%d]: expected a table of parameters, got %s')
+        :format(i, check.describe(input))
+    end
+  end
+  return nil
+end
+
+local function parameters_of(func)
+  local names = {}
+  for i = 1, debug.getinfo(func, 'u').nparams do names[i] = debug.getlocal(func, i) end
+  return names
+end
+
+--- Says which key of a table of arguments is no parameter.
+---@return string? problem
+---@return any key
+local function unknown_parameter(self, arguments)
+  for key in pairs(arguments) do
+    if not self._numbers[key] then
+      local shown = type(key) == 'string' and "'" .. key .. "'" or check.describe(key)
+      if #self._names == 0 then return ('got %s, but the function has no parameters'):format(shown), key end
+      return ('expected names of parameters (%s), got %s%s'):format(table.concat(self._names, ', '), shown,
+        check.nearest(key, self._names) and check.suggest(key, self._names) or ''), key
+    end
+  end
+  return nil
+end
+
+local function check_dataset(self)
+  for i, input in ipairs(self.options.benchmark_dataset or {}) do
+    local problem = unknown_parameter(self, input)
+    if problem then return ('benchmark_dataset[%d]: %s'):format(i, problem) end
+  end
+  return nil
+end
+
+--- Makes the handle of a function. Options are checked, the function is a Lua function.
+---@return table? handle
+---@return string? problem with the place of the function
+function Remote.new(deployment, func, options, name)
+  local names = parameters_of(func)
+  local is_open = debug.getinfo(func, 'u').isvararg
+  local self = setmetatable({
+    name = name or options.name,
+    options = options,
+    position = check.where_defined(func),
+    _deployment = deployment,
+    _func = func,
+    _names = names,
+    _numbers = {},
+    _is_open = is_open,
+    _most = is_open and math.huge or #names,
+    _calculator = options.workload_calculator,
+  }, Remote)
+  for i, parameter in ipairs(names) do self._numbers[parameter] = i end
+  local problem = check_dataset(self)
+  if problem then return nil, self.position .. 'app.remote: ' .. problem end
+  return self
+end
+
+function Remote.is_remote(value)
+  return type(value) == 'table' and getmetatable(value) == Remote
+end
+
+function Remote:has_benchmark()
+  return (self.options.benchmark_dataset or self.options.benchmark_generator) ~= nil
+end
+
+--- What a worker calls, and the names of its parameters.
+function Remote:entry()
+  return self._func, self._names
+end
+
+function Remote:concurrency()
+  return self.options.concurrency or 1
+end
+
+--- The function's line of the manifest: what callers and workers must agree on.
+function Remote:manifest()
+  local parameters = table.concat(self._names, ', ')
+  if self._is_open then parameters = parameters .. (parameters == '' and '...' or ', ...') end
+  return ('function %s(%s) concurrency=%d timeout=%s idempotent=%s benchmark=%s'):format(self.name, parameters,
+    self:concurrency(), tostring(self.options.timeout or 'none'), tostring(self.options.idempotent == true),
+    tostring(self:has_benchmark()))
+end
+
+--- Arguments by name as positional ones, with their number.
+function Remote:positional(arguments)
+  local values = {}
+  for name, value in pairs(arguments) do values[self._numbers[name]] = value end
+  return values, #self._names
+end
+
+Remote.unknown_parameter = unknown_parameter
+
+-- Workload ----------------------------------------------------------------------------------------------------------
+
+local function report_workload(self, got)
+  if self._reported then return end
+  self._reported = true
+  io.stderr:write(('farside: %s%s: workload_calculator: expected a number of at least 0, %s; such calls count %d\n')
+    :format(self.position, self.name or 'function', got, DEFAULT_WORKLOAD))
+end
+
+--- The workload of a call: what the calculator says; 100 without one, or if it says nothing sensible.
+function Remote:workload(...)
+  if not self._calculator then return DEFAULT_WORKLOAD end
+  local ok, value = pcall(self._calculator, ...)
+  if not ok then
+    report_workload(self, 'it raised: ' .. tostring(value))
+  elseif type(value) ~= 'number' or not (value >= 0 and value < math.huge) then
+    report_workload(self, 'got ' .. check.describe(value))
+  else
+    return value
+  end
+  return DEFAULT_WORKLOAD
+end
+
+-- Calls -------------------------------------------------------------------------------------------------------------
+
+-- Called by functions that users call: the user stands at level 3.
+local function bad_arguments(self, fields)
+  fields.name, fields.executed, fields.where, fields['function'] = 'BadArguments', 'no', 'sdk', self.name
+  fields.message = ('%s%s: expected %s, got %s'):format(check.where(3), self.name, fields.expected, fields.got)
+  error(Error.new(fields), 0)
+end
+
+local function too_many(self, count)
+  local parameters = #self._names == 1 and '1 argument' or #self._names .. ' arguments'
+  local names = #self._names > 0 and (' (%s)'):format(table.concat(self._names, ', ')) or ''
+  return { parameter = #self._names + 1, expected = ('at most %s%s'):format(parameters, names),
+    got = tostring(count) }
+end
+
+local function refused(self, fields)
+  fields['function'] = fields['function'] or self.name
+  return Error.new(fields)
+end
+
+--- Makes the handle ready for calls. Called by the methods that users call: Deployment:connect counts on that.
+local function connect(self)
+  local base = bases[self] or self
+  base._deployment:connect()
+  if base ~= self then
+    self._handle, self._deployment_number, self._number = base._handle, base._deployment_number, base._number
+  end
+end
+
+function Remote:__call(...)
+  if not self._number then connect(self) end
+  if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
+  local workload = self._calculator and self:workload(...) or DEFAULT_WORKLOAD
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+    ...)
+  if call then return future.result(call) end
+  error(refused(self, refusal), 0)
+end
+
+local function check_self(self, method)
+  if not Remote.is_remote(self) then error(('expected a colon: write f:%s(...)'):format(method), 3) end
+end
+
+--- Calls with arguments by the names of the parameters.
+function Remote:named(arguments)
+  check_self(self, 'named')
+  if type(arguments) ~= 'table' then
+    bad_arguments(self, { expected = 'a table of arguments by name', got = check.describe(arguments) })
+  end
+  local problem, key = unknown_parameter(self, arguments)
+  if problem then
+    bad_arguments(self, { parameter = tostring(key), expected = problem:match('^expected (.-), got ') or 'no arguments',
+      got = problem:match('got (.*)$') })
+  end
+  if not self._number then connect(self) end
+  local values, count = self:positional(arguments)
+  return self(unpack(values, 1, count))
+end
+
+--- Calls without waiting. What is refused before it is sent is raised here, all else by await.
+function Remote:spawn(...)
+  check_self(self, 'spawn')
+  if not self._number then connect(self) end
+  if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
+  local workload = self:workload(...)
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+    ...)
+  if call then return future.of_call(call) end
+  error(refused(self, refusal), 0)
+end
+
+--- Calls the function itself, in this process.
+function Remote:here(...)
+  check_self(self, 'here')
+  return self._func(...)
+end
+
+local WITH_OPTIONS = { timeout = Remote.OPTIONS.timeout }
+
+--- A handle of the same function whose calls have other options.
+function Remote:with(options)
+  check_self(self, 'with')
+  local problem = check.options('with', options, WITH_OPTIONS)
+  if problem then error(problem, 2) end
+  local copy = {}
+  for key, value in pairs(self) do copy[key] = value end
+  copy._timeout = options.timeout
+  bases[copy] = bases[self] or self
+  return setmetatable(copy, Remote)
+end
+
+function Remote:__tostring()
+  return ('farside.remote: %s'):format(self.name or '?')
+end
+
+return Remote
