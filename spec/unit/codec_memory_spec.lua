@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('a codec that is short of memory', function()
+  program.checks('check_codec_memory')
+end)
