@@ -109,12 +109,15 @@ static int l_decode(lua_State *L) {
   return 0;
 }
 
-static int call(struct fixture *fixture, lua_CFunction function) {
+// Calls with (value, registry); the allocation `fail_at` of the call fails, none if it is 0.
+static int call(struct fixture *fixture, lua_CFunction function, size_t fail_at) {
   lua_State *L = fixture->L;
   lua_pushlightuserdata(L, fixture);
   lua_pushcclosure(L, function, 1);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
+  fixture->memory.growths = 0;
+  fixture->memory.fail_at = fail_at;
   int result = lua_pcall(L, 2, 0, 0);
   fixture->memory.fail_at = 0;
   if (result) lua_pop(L, 1);
@@ -131,16 +134,14 @@ static size_t in_use(const struct fixture *fixture) {
 static void starve(struct fixture *fixture, lua_CFunction function, bool keeps_payload) {
   enum { ROUNDS = 10000, SLACK = 64 * 1024 };
   for (int i = 0; i < 100; i++) {  // what is compiled is there
-    EXPECT_EQUAL(0, call(fixture, function));
+    EXPECT_EQUAL(0, call(fixture, function, 0));
     if (!keeps_payload) drop(fixture);
   }
   lua_gc(fixture->L, LUA_GCCOLLECT, 0);
   size_t before = in_use(fixture);
   size_t failures = 0;
   for (size_t n = 1; n < ROUNDS; n++) {
-    fixture->memory.growths = 0;
-    fixture->memory.fail_at = n;
-    int result = call(fixture, function);
+    int result = call(fixture, function, n);
     if (!keeps_payload) drop(fixture);
     if (!result) break;
     EXPECT_EQUAL(LUA_ERRMEM, result);
@@ -149,7 +150,7 @@ static void starve(struct fixture *fixture, lua_CFunction function, bool keeps_p
   lua_gc(fixture->L, LUA_GCCOLLECT, 0);
   EXPECT(failures > 0 && failures < ROUNDS - 1);
   EXPECT(in_use(fixture) < before + SLACK);
-  EXPECT_EQUAL(0, call(fixture, function));
+  EXPECT_EQUAL(0, call(fixture, function, 0));
 }
 
 static void encoder(void) {
@@ -180,7 +181,7 @@ static void refusal(void) {
 static void decoder(void) {
   struct fixture fixture;
   open(&fixture);
-  EXPECT_EQUAL(0, call(&fixture, l_encode));
+  EXPECT_EQUAL(0, call(&fixture, l_encode, 0));
   starve(&fixture, l_decode, true);
   close(&fixture);
 }
