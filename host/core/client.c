@@ -27,6 +27,8 @@ struct client {
   size_t pending, done;
 };
 
+#define OWNER(at) ((struct entry *)(void *)((char *)(at)-offsetof(struct entry, timer)))
+
 static struct call_id id_of(const struct client *client, uint64_t call) {
   return (struct call_id){client->session, call};
 }
@@ -143,7 +145,7 @@ void client_lost(struct client *client, int64_t now) {
   (void)now;
   struct timer *timer;
   while ((timer = timers_first(&client->timers))) {
-    struct entry *entry = (struct entry *)(void *)((char *)timer - offsetof(struct entry, timer));
+    struct entry *entry = OWNER(timer);
     end(client, entry, false, 0, router_lost("the connection to the router is gone"));
   }
 }
@@ -151,7 +153,7 @@ void client_lost(struct client *client, int64_t now) {
 void client_tick(struct client *client, int64_t now) {
   struct timer *timer;
   while ((timer = timers_first(&client->timers)) && timer->at <= now) {
-    struct entry *entry = (struct entry *)(void *)((char *)timer - offsetof(struct entry, timer));
+    struct entry *entry = OWNER(timer);
     struct error_writer writer;
     error_begin(&writer, ERROR_DEADLINE_EXCEEDED, EXECUTED_MAYBE, false, "sdk");
     error_message(&writer, "the deadline passed and the router did not answer");
@@ -187,6 +189,16 @@ bool client_next(struct client *client, struct completion *completion) {
   if (!client->first) return false;
   take(client, client->first, completion);
   return true;
+}
+
+bool client_ended(const struct client *client, uint64_t call) {
+  const struct entry *entry = table_find(&client->entries, id_of(client, call));
+  return entry && entry->ended;
+}
+
+uint64_t client_first(const struct client *client) {
+  struct timer *timer = timers_first(&client->timers);
+  return timer ? OWNER(timer)->call : 0;
 }
 
 size_t client_pending(const struct client *client) {

@@ -67,6 +67,12 @@ bool client_take(struct client *client, uint64_t call, struct completion *comple
 /// Takes the completion that has waited longest. False: none.
 bool client_next(struct client *client, struct completion *completion);
 
+/// Whether `call` has ended and was not taken.
+bool client_ended(const struct client *client, uint64_t call);
+
+/// The number of a call that has not ended, or 0.
+uint64_t client_first(const struct client *client);
+
 /// Calls that have not ended / ended and not taken.
 size_t client_pending(const struct client *client);
 size_t client_done(const struct client *client);

@@ -413,6 +413,11 @@ bool router_deployment_status(const struct router *router, uint32_t number,
   return true;
 }
 
+enum deployment_state router_deployment_state(const struct router *router, uint32_t deployment) {
+  return deployment < router->deployment_count ? router->deployments[deployment]->state
+                                               : DEPLOYMENT_DRAINING;
+}
+
 bool router_worker_status(const struct router *router, uint32_t number,
                           struct worker_status *status) {
   if (number >= router->worker_count) return false;

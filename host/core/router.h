@@ -169,6 +169,8 @@ struct deployment_status {
 };
 bool router_deployment_status(const struct router *router, uint32_t deployment,
                               struct deployment_status *status);
+/// DEPLOYMENT_DRAINING where there is none of that number.
+enum deployment_state router_deployment_state(const struct router *router, uint32_t deployment);
 bool router_worker_status(const struct router *router, uint32_t worker,
                           struct worker_status *status);
 /// Workload per second of `function` on `worker`; 0: not known.
