@@ -52,7 +52,7 @@ function M.nearest(word, words)
   local best, least = nil, math.max(1, math.floor(#word / 3)) + 1
   for _, candidate in ipairs(words) do
     local edits = distance(word:lower(), candidate:lower())
-    if edits < least then best, least = candidate, edits end
+    if edits < least and edits < #word then best, least = candidate, edits end
   end
   if best or #word < 4 then return best end
   for _, candidate in ipairs(words) do

@@ -472,6 +472,15 @@ function M.new(options)
   return new_app(self)
 end
 
+--- The deployments that a file has declared.
+function M.of_file(path)
+  local found = {}
+  for _, deployment in ipairs(list) do
+    if deployment.file == absolute(path) then found[#found + 1] = deployment end
+  end
+  return found
+end
+
 --- The deployment of a name and tag that was declared in this process, or nil.
 function M.find(name, tag)
   return declared[name .. '\0' .. tag]

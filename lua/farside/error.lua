@@ -151,27 +151,35 @@ function Error.report(self)
   return table.concat(lines, '\n')
 end
 
--- Whoever prints an error that nobody caught from C (the front end of luajit does) asks for its text with no Lua
--- function in between. There is no other way to show the remote traceback there.
-local function asked_by_c()
+local function is_of_a_library(func)
+  for _, library in next, package.loaded do
+    for _, value in next, type(library) == 'table' and library or {} do
+      if rawequal(value, func) then return true end
+    end
+  end
+  return false
+end
+
+-- A program that prints an error nobody caught, as the front end of luajit does, asks for its text from a C function
+-- that is in no library, unlike print and pcall. There is no other way to show the remote traceback there.
+local function asked_by_front_end()
   local caller = debug.getinfo(3, 'Sf')
-  return caller and caller.what == 'C' and caller.func ~= tostring and caller.func ~= string.format
+  return caller and caller.what == 'C' and not is_of_a_library(caller.func)
 end
 
 function Error.__tostring(self)
-  local ok, text = pcall(asked_by_c() and Error.report or one_line, self)
+  local ok, text = pcall(asked_by_front_end() and Error.report or one_line, self)
   return ok and text or 'Farside error'
 end
 
---- The stack from `level` up (1 is the caller), without Farside's own frames, in the form of debug.traceback. Of a
--- coroutine, if one is given.
+--- The stack from `level` up (1 is the caller), without Farside's own frames, in the form of debug.traceback.
 local own_folder = debug.getinfo(1, 'S').source:gsub('error%.lua$', '')
 
-function Error.traceback(level, thread)
+function Error.traceback(level)
   local lines = { 'stack traceback:' }
-  level = thread and level or level + 1
+  level = level + 1
   while #lines < 30 do
-    local info = thread and debug.getinfo(thread, level, 'Snl') or not thread and debug.getinfo(level, 'Snl')
+    local info = debug.getinfo(level, 'Snl')
     if not info then break end
     if info.what ~= 'C' and info.source:sub(1, #own_folder) ~= own_folder then
       local name = info.what == 'main' and 'in main chunk' or info.name and ("in function '%s'"):format(info.name)

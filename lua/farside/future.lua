@@ -13,7 +13,7 @@ local native = require 'farside.native'
 
 local M = {}
 
-local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
+local running, status, yield, is_yieldable = coroutine.running, coroutine.status, coroutine.yield, coroutine.isyieldable
 local now = native.now
 
 local WAITING = {}  -- what our coroutines yield: something will wake them
@@ -108,13 +108,19 @@ end
 
 -- Coroutines --------------------------------------------------------------------------------------------------------
 
-local function keep_trace(err, co)
-  local trace = Error.traceback(0, co)
+--- Called where an error is raised: a coroutine that is dead does not know its line any more.
+local function keep_trace(err)
+  local trace = Error.traceback(2)
   if type(err) == 'table' then
     traces[err] = trace
   else
     last_trace = { err = err, trace = trace }
   end
+  return err
+end
+
+local function body(func, ...)
+  return xpcall(func, keep_trace, ...)
 end
 
 --- The traceback of the coroutine that ended in an error, or nil.
@@ -132,8 +138,8 @@ local function resumed(co, ok, ...)
   local future = owners[co]
   if not future then return end
   owners[co] = nil
-  if not ok then keep_trace((...), co) end
-  settle(future, ok, ...)
+  if ok then return settle(future, ...) end
+  settle(future, false, ...)
 end
 
 local function resume(co, ...)
@@ -196,7 +202,13 @@ function M.cancel(co, reason)
 end
 
 local function check_cancelled(co)
-  if cancelled[co] then error(cancel_error(cancelled[co]), 0) end
+  if co and cancelled[co] then error(cancel_error(cancelled[co]), 0) end
+end
+
+--- The coroutine of ours that runs, if it can yield here: below a callback of gsub, sort or require it cannot.
+local function yielding()
+  local co = running()
+  return co and ours[co] and is_yieldable() and co or nil
 end
 
 --- Suspends the coroutine of ours that runs, until the instant `at` or until `wake`. Returns why it goes on.
@@ -244,6 +256,7 @@ local function pump(at)
   end
   wait_in_c(timeout)
   collect(false)
+  check_cancelled(running())
 end
 M.pump = pump
 
@@ -268,8 +281,8 @@ end
 
 --- Waits for a call that was just sent, and returns its results or raises its error.
 function M.result(call)
-  local co = running()
-  if co and ours[co] then
+  local co = yielding()
+  if co then
     waiting[call] = co
     return finish(yield(WAITING))
   end
@@ -302,8 +315,8 @@ local function forget(waiters, wait)
 end
 
 local function wait_for(future, at)
-  local co = running()
-  if not (co and ours[co]) then
+  local co = yielding()
+  if not co then
     repeat pump(at) until future._state or at and now() >= at
     return
   end
@@ -343,9 +356,9 @@ end
 --- Starts a function in a coroutine; it runs at once, up to its first wait.
 function M.spawn(func, ...)
   local future = setmetatable({}, Future)
-  local co = coroutine.create(func)
+  local co = coroutine.create(body)
   ours[co], owners[co] = true, future
-  resume(co, ...)
+  resume(co, func, ...)
   return future
 end
 
@@ -371,8 +384,8 @@ end
 --- Lets some seconds pass: other coroutines, calls and timers go on meanwhile.
 function M.sleep(seconds)
   check_seconds('sleep', seconds, 2)
-  local co, at = running(), now() + seconds
-  if co and ours[co] then
+  local co, at = yielding(), now() + seconds
+  if co then
     suspend(co, at)
     return
   end

@@ -6,6 +6,10 @@
 --     native.latency = 2                                        -- seconds that a call takes
 local M = {}
 
+local function pack(...)
+  return { n = select('#', ...), ... }
+end
+
 local REFUSED = { ['function'] = true, thread = true, userdata = true }
 
 --- What the codec would not take: path and type, or nil.
@@ -71,8 +75,7 @@ local function outcome_of(native, deployment, number, ...)
   end
   local answer = native.answers[name]
   if not answer then return { n = 2, false, { name = 'NoSuchFunction', message = 'no answer', executed = 'no' } } end
-  local results = { pcall(answer, ...) }
-  results.n = table.maxn(results)
+  local results = pack(pcall(answer, ...))
   if not results[1] and type(results[2]) ~= 'table' then
     results[2] = { name = 'RemoteError', message = results[2], executed = 'yes',
       traceback = 'stack traceback:\n\tthere' }
@@ -192,8 +195,7 @@ function Executor:pause(timeout)
 end
 
 function Executor:resume(co, ...)
-  local results = { coroutine.resume(co, ...) }
-  results.n = table.maxn(results)
+  local results = pack(coroutine.resume(co, ...))
   local call = self.running[co]
   if call and coroutine.status(co) == 'dead' then
     self.running[co] = nil

@@ -2,6 +2,8 @@ local fake = require 'spec.support.fake_native'
 
 local HEAD = "local farside = require 'farside'\nlocal app = farside.deployment { name = 'd' }\n"
 local REMOTE = 'app.remote { benchmark_dataset = { {} } } (function() end)\n'
+local UNNAMED = 'deploy.lua:%d: this remote function has no name: expected a local of the script, a key of the table '
+  .. "it returns, a global or name = '...', %s"
 
 describe('a remote function', function()
   local farside, native
@@ -101,19 +103,18 @@ describe('a remote function', function()
 
   it('without a name is an error at the end of loading, with its place', function()
     local _, err = deploy('do local hidden = ' .. REMOTE .. 'end\nreturn {}')
-    assert.equal("deploy.lua:3: this remote function has no name: expected a local of the script, a key of the table it "
-      .. "returns, a global or name = '...', got none of them", err)
+    assert.equal(UNNAMED:format(3, 'got none of them'), err)
   end)
 
   it('with two keys is an error that names them', function()
     local _, err = deploy('local M, N = {}, {}\nM.a = ' .. REMOTE .. 'N.b = M.a\nreturn M')
-    assert.equal("deploy.lua:4: this remote function has no name: expected a local of the script, a key of the table it "
-      .. "returns, a global or name = '...', got several, 'a', 'b'", err)
+    assert.equal(UNNAMED:format(4, "got several, 'a', 'b'"), err)
   end)
 
   it('may not have the name of another one', function()
     local _, err = deploy('local a = ' .. REMOTE .. 'local b = app.remote { name = "a" } (function() end)')
-    assert.equal("deploy.lua:4: a second remote function 'a': expected names used once, the first is at deploy.lua:3", err)
+    assert.equal("deploy.lua:4: a second remote function 'a': expected names used once, the first is at deploy.lua:3",
+      err)
   end)
 end)
 

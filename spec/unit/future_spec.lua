@@ -1,0 +1,233 @@
+local fake = require 'spec.support.fake_native'
+
+describe('a future', function()
+  local farside, native, square
+
+  before_each(function()
+    farside, native = fake.load 'client'
+    square = fake.require('deploy', [[
+      local farside = require 'farside'
+      local app = farside.deployment { name = 'd' }
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      return square]])
+    native.answers.square = function(x)
+      if x < 0 then error({ name = 'RemoteError', message = 'negative', executed = 'yes' }) end
+      return x * x
+    end
+    native.latency = 1
+  end)
+
+  it('returns its results at each await', function()
+    local future = farside.spawn(function() return 1, nil, 3, nil end)
+    assert.equal(4, select('#', future:await()))
+    assert.same({ 1, nil, 3 }, { future:await() })
+  end)
+
+  it('raises its error at each await', function()
+    local future = square:spawn(-1)
+    for _ = 1, 2 do
+      local ok, err = pcall(future.await, future)
+      assert.is_false(ok)
+      assert.equal('negative', err.message)
+    end
+  end)
+
+  it('keeps the text and position of a string error', function()
+    local future = farside.spawn(assert(loadstring('\nerror("no")', '@there.lua')))
+    local ok, err = pcall(future.await, future)
+    assert.is_false(ok)
+    assert.equal('there.lua:2: no', err)
+    local trace = require('farside.future').trace_of(err)
+    assert.equal('stack traceback:\n\tthere.lua:2: in main chunk', trace:match('^(.-)\n\t%S+spec') or trace)
+  end)
+
+  it('keeps any error value', function()
+    local future = farside.spawn(error, nil)
+    local ok, err = pcall(future.await, future)
+    assert.is_false(ok)
+    assert.is_nil(err)
+    assert.is_true(future:done())
+  end)
+
+  it('raises DeadlineExceeded when an await takes too long, and goes on', function()
+    for _, run in ipairs { farside.run, function(f) return f() end } do
+      local future = square:spawn(5)
+      local ok, err = pcall(run, function() return future:await(0.25) end)
+      assert.is_false(ok)
+      assert.is_true(err:is 'DeadlineExceeded')
+      assert.same({ 'maybe', 'sdk', 250 }, { err.executed, err.phase, err.waited_ms })
+      assert.equal(25, future:await(1))
+    end
+    assert.equal(1002, native.time)
+  end)
+
+  it('is awaited at once with a timeout of 0 when it is done', function()
+    assert.equal(1, farside.spawn(function() return 1 end):await(0))
+  end)
+
+  it('can be awaited by many', function()
+    local future = square:spawn(5)
+    local waiters = {}
+    for i = 1, 3 do waiters[i] = farside.spawn(function() return future:await() + i end) end
+    assert.same({ 26, 27, 28 }, farside.all(waiters))
+  end)
+
+  it('is not kept when it is dropped', function()
+    local weak = setmetatable({ square:spawn(5) }, { __mode = 'v' })
+    farside.sleep(2)
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(weak[1])
+    assert.equal(0, native.handle:done())
+  end)
+
+  it('is not kept by the waits that have timed out', function()
+    local future = farside.spawn(function() farside.sleep(100) end)
+    farside.run(function()
+      for _ = 1, 10 do pcall(future.await, future, 0.1) end
+    end)
+    assert.same({}, future._waiters)
+  end)
+
+  it('says where a wrong timeout is', function()
+    local chunk = loadstring('local future = ... return 1, future:await("1")', '@client.lua')
+    local ok, err = pcall(chunk, square:spawn(5))
+    assert.is_false(ok)
+    assert.equal('client.lua:1: await: expected seconds of at least 0, got the string "1"', err)
+  end)
+
+  it('is an error to await when nothing can end it', function()
+    local future
+    future = farside.spawn(function()
+      farside.sleep(1)
+      return future:await()
+    end)
+    local ok, err = pcall(future.await, future)
+    assert.is_false(ok)
+    assert.equal('no call, timer or coroutine is left that could end this wait', err)
+  end)
+end)
+
+describe('farside.run', function()
+  local farside, native
+
+  before_each(function()
+    farside, native = fake.load 'client'
+  end)
+
+  it('returns the results of its function', function()
+    assert.same({ 1, nil, 3 }, { farside.run(function(...) return ... end, 1, nil, 3) })
+  end)
+
+  it('raises the error of its function', function()
+    local thrown = {}
+    local ok, err = pcall(farside.run, function() error(thrown) end)
+    assert.is_false(ok)
+    assert.equal(thrown, err)
+  end)
+
+  it('can be nested', function()
+    assert.equal(3, farside.run(function() return farside.run(function() farside.sleep(1) return 3 end) end))
+  end)
+
+  it('refuses what is no function, at the line of the call', function()
+    local ok, err = pcall(assert(loadstring("require('farside').run(5)", '@client.lua')))
+    assert.is_false(ok)
+    assert.equal('client.lua:1: run: expected a function, got the number 5', err)
+  end)
+
+  it('lets coroutines sleep side by side', function()
+    local order = {}
+    farside.run(function()
+      local futures = {}
+      for i = 3, 1, -1 do
+        futures[#futures + 1] = farside.spawn(function()
+          farside.sleep(i)
+          order[#order + 1] = i
+        end)
+      end
+      farside.all(futures)
+    end)
+    assert.same({ 1, 2, 3 }, order)
+    assert.equal(1003, native.time)
+  end)
+
+  it('gives others a turn at a plain yield', function()
+    local order = {}
+    farside.run(function()
+      local other = farside.spawn(function()
+        order[#order + 1] = 'a'
+        coroutine.yield()
+        order[#order + 1] = 'c'
+      end)
+      order[#order + 1] = 'b'
+      other:await()
+    end)
+    assert.same({ 'a', 'b', 'c' }, order)
+  end)
+end)
+
+describe('farside.all', function()
+  local farside
+
+  before_each(function()
+    farside = fake.load 'client'
+  end)
+
+  it('returns the first results under their keys', function()
+    local function value(x) return farside.spawn(function() farside.sleep(1) return x, 'more' end) end
+    assert.same({ 1, 2, x = 3 }, farside.all { value(1), value(2), x = value(3) })
+  end)
+
+  it('raises the error that is first in the list', function()
+    local function fail(x, seconds) return farside.spawn(function() farside.sleep(seconds) error(x, 0) end) end
+    local ok, err = pcall(farside.all, { fail('a', 2), fail('b', 1) })
+    assert.is_false(ok)
+    assert.equal('a', err)
+  end)
+
+  it('refuses what is no future, at the line of the call', function()
+    local ok, err = pcall(assert(loadstring("require('farside').all { 5 }", '@client.lua')))
+    assert.is_false(ok)
+    assert.equal('client.lua:1: all: expected futures, got the number 5 under the key 1', err)
+  end)
+end)
+
+describe('farside.sleep', function()
+  it('passes time outside of coroutines too', function()
+    local farside, native = fake.load 'client'
+    farside.sleep(2.5)
+    assert.equal(1002.5, native.time)
+    farside.sleep(0)
+    assert.equal(1002.5, native.time)
+  end)
+
+  it('refuses what is no time, at the line of the call', function()
+    fake.load 'client'
+    local ok, err = pcall(assert(loadstring("require('farside').sleep(-1)", '@client.lua')))
+    assert.is_false(ok)
+    assert.equal('client.lua:1: sleep: expected seconds of at least 0, got the number -1', err)
+  end)
+end)
+
+describe('a heap of timers', function()
+  it('gives what is due in the order of the instants, then of adding', function()
+    local timers = require('farside.timers').new()
+    local entries = {}
+    for i = 1, 200 do
+      entries[i] = { i = i }
+      timers:add(entries[i], (i * 7919) % 20)
+    end
+    for i = 1, 200, 3 do timers:remove(entries[i]) end
+    timers:remove(entries[1])
+    local last, count = { at = -1, i = 0 }, 0
+    assert.is_nil(timers:pop(-1))
+    for entry in function() return timers:pop(100) end do
+      assert.is_true(entry.at > last.at or entry.at == last.at and entry.i > last.i)
+      assert.is_true(entry.i % 3 ~= 1)
+      last, count = entry, count + 1
+    end
+    assert.equal(133, count)
+    assert.equal(0, timers.size)
+  end)
+end)
