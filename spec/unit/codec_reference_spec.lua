@@ -116,13 +116,16 @@ describe('a finalizer', function()
     end
     local value = {}
     for i = 1, 60 do value[i] = i + 0.5 end
+    local bytes = probe.encode(nil, { value, 5LL, value, 'x' }):tostring()
     for _ = 1, 3000 do
       local proxy = newproxy(true)
       getmetatable(proxy).__gc = finalize
       proxy = nil -- luacheck: ignore
-      local ok, received = probe.decode(nil, probe.encode(nil, { value, 5LL, value, 'x' }))
-      assert.is_true(ok)
-      assert.same({ value[60], 5LL, value[1], 'x' }, { received[1][60], received[2], received[3][1], received[4] })
+      if probe.encode(nil, { value, 5LL, value, 'x' }):tostring() ~= bytes then wrong = wrong + 1 end
+      local _, received = probe.decode(nil, bytes)
+      for i = 1, 60 do
+        if received[1][i] ~= value[i] or received[3][i] ~= value[i] then wrong = wrong + 1 end
+      end
     end
     -- None is left for the end, when the module may be gone already.
     collectgarbage()

@@ -1,5 +1,6 @@
 local ffi = require 'ffi'
 local native = require 'farside.native'
+local new_table = require 'table.new'
 
 local null, array, map = native.null, native.array, native.map
 
@@ -204,6 +205,22 @@ describe('a value that travels', function()
       assert.same(value, (travel(nil, value)))
     end
     assert.equal('820101' .. '0303', bytes_of({ 1, nil, 3 }):sub(3))
+  end)
+
+  it('is a map with a hole and as many keys as an array would have', function()
+    local value = new_table(3, 1)
+    value[1], value[3], value[1.5] = 'a', 'c', 'x'
+    assert.same(value, (travel(nil, value)))
+  end)
+
+  it('is a map with another key anywhere among the hashed ones', function()
+    -- Also behind the last number in the order of next, which depends on how many there are.
+    for n = 48, 400 do
+      local value = new_table(0, 512)
+      value.other = true
+      for i = n, 1, -1 do value[i] = i + 0.5 end
+      assert.is_true(travel(nil, value).other)
+    end
   end)
 
   it('is a map when a hole is among many numbers', function()
