@@ -13,6 +13,7 @@ local M = {
   Error = Error,
   all = future.all,
   sleep = future.sleep,
+  now = native.now,  -- seconds of a clock that only goes forward
   null = native.null,
   array = native.array,
   map = native.map,
