@@ -173,7 +173,7 @@ function Error.__tostring(self)
 end
 
 --- The stack from `level` up (1 is the caller), without Farside's own frames, in the form of debug.traceback.
-local own_folder = debug.getinfo(1, 'S').source:gsub('error%.lua$', '')
+local own_folder = debug.getinfo(1, 'S').source:gsub('error$', ''):gsub('error%.lua$', '')
 
 function Error.traceback(level)
   local lines = { 'stack traceback:' }
