@@ -138,7 +138,6 @@ local function await(self, context)
   if not ok then
     error(('context %s, which this one asks for, was not entered: %s'):format(context.name, tostring(err)), 0)
   end
-  asker.awaits = nil
 end
 
 local function name_of(class)

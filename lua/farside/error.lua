@@ -172,9 +172,10 @@ function Error.__tostring(self)
   return ok and text or 'Farside error'
 end
 
---- The stack from `level` up (1 is the caller), without Farside's own frames, in the form of debug.traceback.
-local own_folder = debug.getinfo(1, 'S').source:gsub('error$', ''):gsub('error%.lua$', '')
+-- Where Farside's own files are, as the names of their chunks say it.
+local own_folder = debug.getinfo(1, 'S').source:gsub('error%.lua$', '')
 
+--- The stack from `level` up (1 is the caller), without Farside's own frames, in the form of debug.traceback.
 function Error.traceback(level)
   local lines = { 'stack traceback:' }
   level = level + 1

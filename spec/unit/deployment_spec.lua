@@ -137,6 +137,7 @@ describe('a deploy script', function()
   it('may be loaded again after it has failed', function()
     assert.truthy(error_of('error("not now")'))
     assert.is_nil(error_of(SQUARE))
+    assert.equal(1, #require('farside.deployment').of_file('deploy.lua'))
   end)
 
   it('takes a colon for a dot', function()
@@ -344,6 +345,14 @@ describe('a deploy script in a worker', function()
     finally(function() _G.farside_spec_mark = nil end)
     assert.is_nil(error_of(SQUARE .. 'app.ensure_ready()\nfarside.run(function() farside_spec_mark() end)'))
     assert.is_false(ran)
+  end)
+
+  it('is complete after farside.run and ensure_ready, as on a client', function()
+    for _, call in ipairs { 'app.ensure_ready()', 'farside.run(function() end)' } do
+      fresh 'worker'
+      local err = error_of(SQUARE .. call .. '\napp.remote {}')
+      assert.truthy(err:find('deploy.lua:5: app.remote: expected before', 1, true), err)
+    end
   end)
 
   it('may not call a remote function while it is loaded', function()
