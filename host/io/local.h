@@ -3,10 +3,14 @@
 //
 // A worker is `farside worker` exec'd with three descriptors (3 data, 4 control, 5 the shared
 // page), stdin from /dev/null, stdout and stderr one pipe whose lines come out on this process's
-// stderr as "[name worker] line". No signal handler is installed: deaths are seen through pidfds.
-// Everything with the baton.
+// stderr as "[name] line". No signal handler is installed: deaths are seen through pidfds. A worker
+// is connected with both connections or not at all: one that loses one is ended, at once if it sent
+// bytes that are no frames, else when it has had a second to end by itself. Everything with the
+// baton.
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <uv.h>
@@ -19,39 +23,55 @@ struct local;
 struct local_events {
   /// A message of the worker's data or control connection; takes over its body.
   void (*message)(void *owner, uint32_t worker, uint32_t generation, struct message *message);
-  /// The process is gone, everything it sent was delivered.
+  /// The process is gone, everything it sent was delivered. `code` is -1 when somebody else in this
+  /// process took the exit code away.
   void (*lost)(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason, int code,
                uint64_t entered);
 };
 
+/// `executable` is copied. Workers are numbered by the router.
 struct local *local_new(uv_loop_t *loop, const char *executable, const struct local_events *events,
                         void *owner);
 
-/// Starts a process; the answer to a failure is `lost` with LOST_START, later. `start` is the body
-/// of START (one reference is taken), `name` prefixes its log.
+/// Starts a process and sends it START; the answer to a failure is `lost` with LOST_START and an
+/// errno, from local_tick. `start` is the body of START (one reference is taken), `name` prefixes
+/// its log.
 void local_start(struct local *local, uint32_t worker, uint32_t generation, uint64_t epoch,
                  const char *name, struct payload *start);
 
 /// Queues a message: CALL goes by the data connection, everything else by control. Takes over the
-/// body.
+/// body. Dropped when the worker has no process.
 void local_send(struct local *local, uint32_t worker, struct message *message);
+/// SIGKILL to the process and its group. Nothing if it is gone, or of another generation.
 void local_kill(struct local *local, uint32_t worker, uint32_t generation);
 
-/// Flushes all that was sent since the last flush.
+/// Writes all that was sent since the last flush.
 void local_flush(struct local *local);
+/// Writes to the workers that had nothing to do, and to those not written to for a while: so a call
+/// goes out at once, and many in a row share their writes. The rest waits for local_flush.
+void local_push(struct local *local, int64_t now);
 /// Reads, without waiting, the data connections on which answers are due. Returns how many messages
 /// came.
 int local_poll(struct local *local);
 
-/// The last sequence in the worker's page; 0 when there is none.
-uint64_t local_entered(const struct local *local, uint32_t worker);
+/// When local_tick has something to do at the latest; INT64_MAX: never.
+int64_t local_deadline(const struct local *local);
+void local_tick(struct local *local, int64_t now);
+
+/// Workers are numbered below this.
+uint32_t local_count(const struct local *local);
+/// The generation and the last sequence in its page (0: none) of a worker that has a process.
+bool local_entered(const struct local *local, uint32_t worker, uint32_t *generation,
+                   uint64_t *entered);
+/// 0: it has no process.
 pid_t local_pid(const struct local *local, uint32_t worker);
 
-/// Kills what is left, closes all handles (they are gone when the loop has turned).
+/// Kills and reaps what is left, closes all handles; no events. Then the loop has to turn until
+/// they are gone, before it is freed.
 void local_close(struct local *local);
 void local_free(struct local *local);
 
 /// Where the executable is: $FARSIDE_BIN; /proc/self/exe if that is `farside`; beside the file this
-/// code was loaded from; PATH. Writes up to `size` bytes. On failure -ENOENT and the places that
-/// were tried, comma-separated, in `path`.
+/// code was loaded from, or where an installation puts it; PATH. Writes up to `size` bytes. On
+/// failure -ENOENT and the places that were tried, comma-separated, in `path`.
 int local_executable(char *path, size_t size);

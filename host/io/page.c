@@ -1,0 +1,43 @@
+#define _GNU_SOURCE
+#include "page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const size_t kSize = 4096;
+
+// A worker that could shrink the file would end the router by SIGBUS.
+static const int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+static struct page *map(int fd) {
+  void *page = mmap(NULL, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  return page == MAP_FAILED ? NULL : page;
+}
+
+struct page *page_create(int *fd) {
+  *fd = memfd_create("farside", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (*fd < 0) return NULL;
+  struct page *page = NULL;
+  if (!ftruncate(*fd, (off_t)kSize) && fcntl(*fd, F_ADD_SEALS, kSeals) >= 0) page = map(*fd);
+  if (page) return page;
+  int error = errno;
+  close(*fd);
+  *fd = -1;
+  errno = error;
+  return NULL;
+}
+
+struct page *page_open(int fd) {
+  struct page *page = map(fd);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return page;
+}
+
+void page_close(struct page *page) {
+  if (page) munmap(page, kSize);
+}

@@ -1,0 +1,296 @@
+#include "transport.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "../core/buffer.h"
+#include "../core/memory.h"
+#include "../core/payload.h"
+#include "stream.h"
+
+enum {
+  GATHERED = 16 * 1024,      // a smaller body is copied behind its header
+  VECTORS = 64,              // of one write
+  BUDGET = 4 * 1024 * 1024,  // bytes of one receive, so that no peer keeps the others waiting
+  KEPT = 256 * 1024,         // of the gathering buffer when it is empty
+};
+
+// A piece of what is to be written: bytes of a payload, or, where `bytes` is NULL, gathered ones.
+struct segment {
+  const unsigned char *bytes;
+  size_t size;
+  struct payload *payload;  // let go when the segment is written
+};
+
+struct transport {
+  uv_poll_t poll;
+  struct stream *stream;
+  struct reader *reader;
+  struct transport_events events;
+  void *owner;
+
+  struct segment *segments;  // from `first` on
+  size_t first, count, capacity;
+  struct buffer gathered;  // the gathered segments one behind the other, from `taken` on
+  size_t taken, queued;
+
+  bool ended;    // nothing comes any more
+  bool deaf;     // the peer takes nothing any more
+  bool writing;  // waits until the socket takes more
+  bool closing;
+};
+
+// ---- what goes ----
+
+static struct segment *segment_add(struct transport *transport) {
+  if (transport->first + transport->count == transport->capacity) {
+    if (transport->first > transport->count) {
+      memmove(transport->segments, transport->segments + transport->first,
+              transport->count * sizeof *transport->segments);
+      transport->first = 0;
+    } else {
+      transport->capacity = transport->capacity ? 2 * transport->capacity : 16;
+      transport->segments =
+          xrealloc(transport->segments, transport->capacity * sizeof *transport->segments);
+    }
+  }
+  struct segment *segment = &transport->segments[transport->first + transport->count++];
+  *segment = (struct segment){0};
+  return segment;
+}
+
+// `size` bytes more were put into the gathering buffer.
+static void segment_gathered(struct transport *transport, size_t size) {
+  struct segment *last =
+      transport->count ? &transport->segments[transport->first + transport->count - 1] : NULL;
+  if (!last || last->bytes) last = segment_add(transport);
+  last->size += size;
+  transport->queued += size;
+}
+
+static void send_by_reference(struct transport *transport, struct message *message) {
+  struct payload *body = message->body;
+  size_t before = transport->gathered.size;
+  frame_header(&transport->gathered, message);
+  segment_gathered(transport, transport->gathered.size - before);
+  for (uint32_t i = 0; i < body->count; i++) {
+    struct segment *segment = segment_add(transport);
+    segment->bytes = body->parts[i].bytes;
+    segment->size = body->parts[i].size;
+    transport->queued += segment->size;
+    if (i + 1 == body->count) segment->payload = body;
+  }
+}
+
+void transport_send(struct transport *transport, struct message *message) {
+  if (transport->ended || transport->deaf || transport->closing) {
+    payload_unref(message->body);
+    return;
+  }
+  if (message->body && message->body->size >= GATHERED) {
+    send_by_reference(transport, message);
+    return;
+  }
+  size_t before = transport->gathered.size;
+  frame_append(&transport->gathered, message);
+  segment_gathered(transport, transport->gathered.size - before);
+  payload_unref(message->body);
+}
+
+static void forget_written(struct transport *transport) {
+  transport->first = transport->taken = 0;
+  if (transport->gathered.capacity > KEPT)
+    buffer_free(&transport->gathered);
+  else
+    buffer_clear(&transport->gathered);
+}
+
+static void drop_queue(struct transport *transport) {
+  for (size_t i = 0; i < transport->count; i++)
+    payload_unref(transport->segments[transport->first + i].payload);
+  transport->count = transport->queued = 0;
+  buffer_free(&transport->gathered);
+  forget_written(transport);
+}
+
+// The kernel has taken `size` bytes from the front of the queue.
+static void written(struct transport *transport, size_t size) {
+  transport->queued -= size;
+  while (transport->count) {
+    struct segment *segment = &transport->segments[transport->first];
+    size_t part = size < segment->size ? size : segment->size;
+    if (!segment->bytes)
+      transport->taken += part;
+    else
+      segment->bytes += part;
+    segment->size -= part;
+    size -= part;
+    if (segment->size) break;
+    payload_unref(segment->payload);
+    transport->first++;
+    transport->count--;
+  }
+  if (!transport->count) {
+    forget_written(transport);
+  } else if (transport->taken > KEPT && transport->taken > transport->gathered.size / 2) {
+    buffer_consume(&transport->gathered, transport->taken);
+    transport->taken = 0;
+  }
+}
+
+static ssize_t write_some(struct transport *transport) {
+  struct iovec vectors[VECTORS];
+  int count = 0;
+  size_t gathered = transport->taken;
+  for (size_t i = 0; i < transport->count && count < VECTORS; i++) {
+    const struct segment *segment = &transport->segments[transport->first + i];
+    const unsigned char *bytes =
+        segment->bytes ? segment->bytes : transport->gathered.bytes + gathered;
+    if (!segment->bytes) gathered += segment->size;
+    vectors[count++] = (struct iovec){(void *)(uintptr_t)bytes, segment->size};
+  }
+  return transport->stream->write(transport->stream, vectors, count);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void watch(struct transport *transport, bool writing) {
+  if (transport->writing == writing) return;
+  transport->writing = writing;
+  int events = (transport->ended ? 0 : UV_READABLE) | (writing ? UV_WRITABLE : 0);
+  if (events)
+    uv_poll_start(&transport->poll, events, on_ready);
+  else
+    uv_poll_stop(&transport->poll);
+}
+
+// Nothing can be written any more. What still comes is read; then the end shows there.
+static void go_deaf(struct transport *transport) {
+  transport->deaf = true;
+  drop_queue(transport);
+  watch(transport, false);
+}
+
+bool transport_flush(struct transport *transport) {
+  if (!transport->count || transport->closing) return false;
+  if (transport->gathered.failed) {
+    shutdown(transport->stream->fd, SHUT_RDWR);
+    go_deaf(transport);
+    return true;
+  }
+  while (transport->count) {
+    ssize_t size = write_some(transport);
+    if (size == -EAGAIN) {
+      watch(transport, true);
+      return true;
+    }
+    if (size < 0) {
+      go_deaf(transport);
+      return true;
+    }
+    written(transport, (size_t)size);
+  }
+  watch(transport, false);
+  return true;
+}
+
+size_t transport_queued(const struct transport *transport) {
+  return transport->queued;
+}
+
+// ---- what comes ----
+
+static void end(struct transport *transport, int error, const char *why) {
+  transport->ended = true;
+  drop_queue(transport);
+  transport->writing = false;
+  uv_poll_stop(&transport->poll);
+  transport->events.closed(transport->owner, error, why);
+}
+
+// Delivers the complete messages. False: none will come any more.
+static bool deliver(struct transport *transport, int *count) {
+  struct message message;
+  int result;
+  while ((result = reader_next(transport->reader, &message)) == FRAME_OK) {
+    ++*count;
+    transport->events.message(transport->owner, &message);
+    if (transport->closing) return false;
+  }
+  if (result == FRAME_MORE) return true;
+  const char *reason;
+  uint64_t offset;
+  end(transport, result, reader_error(transport->reader, &reason, &offset));
+  return false;
+}
+
+static int receive(struct transport *transport, bool all) {
+  int count = 0;
+  size_t budget = BUDGET;
+  while (!transport->ended && !transport->closing) {
+    size_t room;
+    unsigned char *space = reader_space(transport->reader, &room);
+    ssize_t size = space ? transport->stream->read(transport->stream, space, room) : 0;
+    if (size == -EAGAIN) break;
+    if (space && size <= 0) {
+      end(transport, (int)size, size ? strerror((int)-size) : "the peer has closed the connection");
+      break;
+    }
+    if (space) reader_received(transport->reader, (size_t)size);
+    if (!deliver(transport, &count) || all) continue;
+    // The rest of a short read would be one more system call to learn that nothing is there.
+    if ((size_t)size < room || (size_t)size >= budget) break;
+    budget -= (size_t)size;
+  }
+  return count;
+}
+
+int transport_receive(struct transport *transport) {
+  return receive(transport, false);
+}
+
+void transport_drain(struct transport *transport) {
+  receive(transport, true);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events) {
+  struct transport *transport = poll->data;
+  if (status < 0 || events & UV_READABLE) receive(transport, false);
+  if (events & UV_WRITABLE) transport_flush(transport);
+}
+
+// ---- life ----
+
+struct transport *transport_new(uv_loop_t *loop, int fd, enum frame_state state, uint32_t limit,
+                                const struct transport_events *events, void *owner) {
+  struct transport *transport = xcalloc(1, sizeof *transport);
+  transport->stream = stream_socket(fd);
+  if (uv_poll_init(loop, &transport->poll, fd)) {
+    transport->stream->close(transport->stream);
+    free(transport);
+    return NULL;
+  }
+  transport->poll.data = transport;
+  transport->reader = reader_new(state, limit);
+  transport->events = *events;
+  transport->owner = owner;
+  uv_poll_start(&transport->poll, UV_READABLE, on_ready);
+  return transport;
+}
+
+static void on_closed(uv_handle_t *handle) {
+  struct transport *transport = handle->data;
+  reader_free(transport->reader);
+  free(transport->segments);
+  free(transport);
+}
+
+void transport_close(struct transport *transport) {
+  if (!transport || transport->closing) return;
+  transport->closing = true;
+  drop_queue(transport);
+  uv_close((uv_handle_t *)&transport->poll, on_closed);
+  transport->stream->close(transport->stream);
+}
