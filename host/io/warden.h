@@ -12,7 +12,6 @@
 // second the whole process group is killed.
 #pragma once
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,10 +20,11 @@
 struct warden;
 
 struct warden_options {
-  int control;           // descriptor, taken over
-  pthread_t executor;    // whom to interrupt
-  int interrupt_signal;  // sent to the executor thread every few ms while a claimed call does not
-                         // end
+  int control;  // descriptor, taken over
+  void (*interrupt)(
+      void *
+          owner);  // called every few ms, on the warden's thread, while a claimed call does not end
+  void *owner;
 };
 
 /// Starts the thread with all signals blocked. Negative errno on failure.
@@ -39,6 +39,9 @@ void warden_enter(struct warden *warden, uint64_t sequence);
 /// The executor leaves it (it ended or yielded). False: the warden has claimed it meanwhile; the
 /// call must not be answered.
 bool warden_leave(struct warden *warden);
+
+/// Whether the call that runs is claimed. Also from a hook, on the executor's thread.
+bool warden_stopping(const struct warden *warden);
 
 /// Whether a cancel for this sequence, not yet entered, has come; forgets it. One relaxed load when
 /// no cancel is pending.

@@ -146,12 +146,15 @@ static uint32_t find_function(const struct farside *farside, const char *name) {
   return ROUTER_NONE;
 }
 
-int farside_call(struct farside *farside, const char *function, const void *payload, size_t size, double timeout,
-                 farside_callback callback, void *user, uint64_t *call) {
+int farside_call(struct farside *farside, const char *function, const void *payload, size_t size,
+                 double timeout, farside_callback callback, void *user, uint64_t *call) {
   size_t used;
   if (!farside->embedded || !function || !callback || !(timeout >= 0)) return FARSIDE_INVALID;
-  if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used)) return FARSIDE_INVALID;
-  struct call_options options = {.deployment = farside->deployment, .function = find_function(farside, function), .workload = 100};
+  if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used))
+    return FARSIDE_INVALID;
+  struct call_options options = {.deployment = farside->deployment,
+                                 .function = find_function(farside, function),
+                                 .workload = 100};
   if (options.function == ROUTER_NONE) return FARSIDE_NO_FUNCTION;
   double limit = (double)LIMIT_DEADLINE / 1e9;
   options.timeout = (int64_t)((timeout < limit ? timeout : limit) * 1e9);

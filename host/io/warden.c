@@ -1,0 +1,266 @@
+#define _GNU_SOURCE
+#include "warden.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../core/frame.h"
+#include "../core/limits.h"
+#include "../core/memory.h"
+#include "../core/payload.h"
+#include "../core/worker.h"
+#include "wait.h"
+
+// `current` is a sequence times two, plus this bit.
+enum { STOPPING = 1 };
+
+static const int kAgainMs = 5;  // between two signals to a call that does not stop
+static const int64_t kAlone =
+    NANOSECONDS_PER_SECOND;  // the router is gone: how long contexts have for their exits
+
+struct warden {
+  struct warden_options options;
+  _Atomic uint64_t current;
+  _Atomic uint32_t cancels;  // kept in `worker`
+  _Atomic bool draining;
+  int out_ready, executor_ready;  // eventfds: wake the warden, wake the executor
+  pthread_t thread;
+  pthread_mutex_t lock;  // of what follows
+  pthread_cond_t changed;
+  struct worker *worker;
+  struct buffer out;
+  struct message start;
+  bool started, ended, stopping;
+};
+
+// ---- the executor's side ----
+
+void warden_enter(struct warden *warden, uint64_t sequence) {
+  atomic_store(&warden->current, sequence << 1);
+}
+
+bool warden_leave(struct warden *warden) {
+  uint64_t current = atomic_load(&warden->current) & ~(uint64_t)STOPPING;
+  if (atomic_compare_exchange_strong(&warden->current, &current, 0)) return true;
+  atomic_store(&warden->current, 0);
+  return false;
+}
+
+bool warden_stopping(const struct warden *warden) {
+  return atomic_load(&warden->current) & STOPPING;
+}
+
+bool warden_cancelled(struct warden *warden, uint64_t sequence, enum cancel_reason *reason) {
+  if (!atomic_load(&warden->cancels)) return false;
+  pthread_mutex_lock(&warden->lock);
+  bool found = worker_take(warden->worker, sequence, reason);
+  atomic_store(&warden->cancels, worker_cancels(warden->worker));
+  pthread_mutex_unlock(&warden->lock);
+  return found;
+}
+
+bool warden_next_cancel(struct warden *warden, bool (*suspended)(void *owner, uint64_t sequence),
+                        void *owner, uint64_t *sequence, enum cancel_reason *reason) {
+  if (!atomic_load(&warden->cancels)) return false;
+  pthread_mutex_lock(&warden->lock);
+  bool found = worker_match(warden->worker, suspended, owner, sequence, reason);
+  atomic_store(&warden->cancels, worker_cancels(warden->worker));
+  pthread_mutex_unlock(&warden->lock);
+  return found;
+}
+
+int warden_fd(const struct warden *warden) {
+  return warden->executor_ready;
+}
+
+void warden_woken(struct warden *warden) {
+  eventfd_t count;
+  eventfd_read(warden->executor_ready, &count);
+}
+
+bool warden_draining(const struct warden *warden) {
+  return atomic_load(&warden->draining);
+}
+
+void warden_send(struct warden *warden, struct message *message) {
+  pthread_mutex_lock(&warden->lock);
+  frame_append(&warden->out, message);
+  pthread_mutex_unlock(&warden->lock);
+  payload_unref(message->body);
+  message->body = NULL;
+  eventfd_write(warden->out_ready, 1);
+}
+
+// ---- the warden's side ----
+
+static void on_cancel(struct warden *warden, const struct message *message) {
+  enum cancel_reason reason = (enum cancel_reason)message->reason;
+  pthread_mutex_lock(&warden->lock);
+  // Kept first, then looked whether it runs: an executor that enters it meanwhile looks after it has entered. One of the two sees the other.
+  if (worker_cancel(warden->worker, message->sequence, reason)) {
+    atomic_store(&warden->cancels, worker_cancels(warden->worker));
+    uint64_t running = message->sequence << 1;
+    if (atomic_compare_exchange_strong(&warden->current, &running, running | STOPPING)) {
+      worker_take(warden->worker, message->sequence, &reason);
+      atomic_store(&warden->cancels, worker_cancels(warden->worker));
+    }
+  }
+  pthread_mutex_unlock(&warden->lock);
+  eventfd_write(warden->executor_ready, 1);
+}
+
+static void drain(struct warden *warden) {
+  atomic_store(&warden->draining, true);
+  eventfd_write(warden->executor_ready, 1);
+}
+
+static void on_message(struct warden *warden, struct message *message) {
+  switch (message->type) {
+    case MESSAGE_START:
+      pthread_mutex_lock(&warden->lock);
+      warden->start = *message;
+      warden->started = true;
+      pthread_cond_broadcast(&warden->changed);
+      pthread_mutex_unlock(&warden->lock);
+      return;  // the body waits for the executor
+    case MESSAGE_CANCEL:
+      on_cancel(warden, message);
+      break;
+    case MESSAGE_DRAIN:
+      drain(warden);
+      break;
+    case MESSAGE_PING: {
+      struct message pong = {.type = MESSAGE_PONG, .sequence = message->sequence};
+      warden_send(warden, &pong);
+      break;
+    }
+    default:
+      break;
+  }
+  payload_unref(message->body);
+}
+
+// False: the connection has ended, or carries no frames.
+static bool receive(struct warden *warden, struct reader *reader) {
+  size_t size;
+  unsigned char *space = reader_space(reader, &size);
+  ssize_t n = space ? recv(warden->options.control, space, size, MSG_DONTWAIT) : -1;
+  if (n < 0 && space && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n <= 0) return false;
+  reader_received(reader, (size_t)n);
+  struct message message;
+  int result;
+  while ((result = reader_next(reader, &message)) == FRAME_OK) on_message(warden, &message);
+  return result == FRAME_MORE;
+}
+
+// True: nothing is left to be sent.
+static bool send_out(struct warden *warden) {
+  pthread_mutex_lock(&warden->lock);
+  while (warden->out.size) {
+    ssize_t n = send(warden->options.control, warden->out.bytes, warden->out.size,
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) buffer_clear(&warden->out);  // nobody will read it
+    if (n < 0) break;
+    buffer_consume(&warden->out, (size_t)n);
+  }
+  bool sent = !warden->out.size;
+  pthread_mutex_unlock(&warden->lock);
+  return sent;
+}
+
+static void end(struct warden *warden) {
+  pthread_mutex_lock(&warden->lock);
+  warden->ended = true;
+  pthread_cond_broadcast(&warden->changed);
+  pthread_mutex_unlock(&warden->lock);
+  drain(warden);
+}
+
+static bool is_stopping(struct warden *warden) {
+  pthread_mutex_lock(&warden->lock);
+  bool stopping = warden->stopping;
+  pthread_mutex_unlock(&warden->lock);
+  return stopping;
+}
+
+static void *guard(void *argument) {
+  struct warden *warden = argument;
+  struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
+  bool connected = true;
+  int64_t kill_at = INT64_MAX;
+  for (;;) {
+    bool sent = !connected || send_out(warden);
+    if (sent && is_stopping(warden)) break;
+    bool stopping = warden_stopping(warden);
+    struct pollfd fds[2] = {{.fd = warden->out_ready, .events = POLLIN},
+                            {.fd = connected ? warden->options.control : -1,
+                             .events = (short)(POLLIN | (sent ? 0 : POLLOUT))}};
+    int64_t left = kill_at == INT64_MAX ? -1 : (kill_at - wait_now()) / NANOSECONDS_PER_MILLISECOND;
+    poll(fds, 2, stopping ? kAgainMs : (int)left);
+    if (wait_now() >= kill_at) kill(0, SIGKILL);
+    eventfd_t count;
+    if (fds[0].revents) eventfd_read(warden->out_ready, &count);
+    if (connected && (fds[1].revents & ~POLLOUT) && !receive(warden, reader)) {
+      connected = false;
+      kill_at = wait_now() + kAlone;
+      end(warden);
+    }
+    if (warden_stopping(warden)) warden->options.interrupt(warden->options.owner);
+  }
+  reader_free(reader);
+  return NULL;
+}
+
+// ---- life ----
+
+int warden_start(struct warden **out, const struct warden_options *options) {
+  struct warden *warden = xcalloc(1, sizeof *warden);
+  warden->options = *options;
+  warden->worker = worker_new();
+  warden->out_ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  warden->executor_ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  pthread_mutex_init(&warden->lock, NULL);
+  pthread_cond_init(&warden->changed, NULL);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = pthread_create(&warden->thread, NULL, guard, warden);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  *out = warden;
+  return -error;
+}
+
+bool warden_wait_start(struct warden *warden, struct message *message) {
+  pthread_mutex_lock(&warden->lock);
+  while (!warden->started && !warden->ended) pthread_cond_wait(&warden->changed, &warden->lock);
+  bool started = warden->started;
+  if (started) *message = warden->start;
+  warden->start.body = NULL;
+  pthread_mutex_unlock(&warden->lock);
+  return started;
+}
+
+void warden_stop(struct warden *warden) {
+  pthread_mutex_lock(&warden->lock);
+  warden->stopping = true;
+  pthread_mutex_unlock(&warden->lock);
+  eventfd_write(warden->out_ready, 1);
+  pthread_join(warden->thread, NULL);
+  close(warden->options.control);
+  close(warden->out_ready);
+  close(warden->executor_ready);
+  worker_free(warden->worker);
+  payload_unref(warden->start.body);
+  buffer_free(&warden->out);
+  pthread_mutex_destroy(&warden->lock);
+  pthread_cond_destroy(&warden->changed);
+  free(warden);
+}

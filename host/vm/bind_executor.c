@@ -1,0 +1,119 @@
+#include "bind_executor.h"
+
+#include <lauxlib.h>
+#include <stdint.h>
+
+#include "../core/limits.h"
+#include "../core/pack.h"
+#include "../core/payload.h"
+#include "../io/wait.h"
+#include "codec.h"
+#include "executor.h"
+
+static const char kExecutor[] = "farside.executor";
+
+static struct executor *check(lua_State *L) {
+  return *(struct executor **)luaL_checkudata(L, 1, kExecutor);
+}
+
+static int take_field(lua_State *L, const char *name) {
+  lua_getfield(L, 2, name);
+  return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int l_open(lua_State *L) {
+  struct executor_callbacks callbacks = {
+      .ours = take_field(L, "ours"),
+      .cancel = take_field(L, "cancel"),
+      .describe = take_field(L, "describe"),
+      .registry = take_field(L, "registry"),
+      .entries = take_field(L, "entries"),
+      .names = take_field(L, "names"),
+  };
+  executor_open(check(L), &callbacks);
+  return 0;
+}
+
+// executor:ready(manifest, scores)
+static int l_ready(lua_State *L) {
+  size_t size;
+  const char *manifest = luaL_checklstring(L, 2, &size);
+  struct buffer body = BUFFER_EMPTY;
+  uint32_t count = 0;
+  luaL_checktype(L, 3, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) count++;
+  pack_array(&body, 2);
+  pack_bin(&body, manifest, size);
+  pack_map(&body, count);
+  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+    pack_uint(&body, (uint64_t)lua_tointeger(L, -2));
+    pack_double(&body, lua_tonumber(L, -1));
+  }
+  executor_ready(check(L), payload_copy(body.bytes, body.size));
+  buffer_free(&body);
+  return 0;
+}
+
+// executor:goodbye(code, phase, errtable)
+static int l_goodbye(lua_State *L) {
+  struct payload *body = NULL;
+  lua_settop(L, 4);
+  if (lua_istable(L, 4)) body = codec_encode(L, 4, 1, 0, 0, "error");
+  executor_goodbye(check(L), luaL_checkint(L, 2), luaL_checkstring(L, 3), body);
+  return 0;
+}
+
+static int64_t until(lua_State *L) {
+  if (lua_isnoneornil(L, 2)) return INT64_MAX;
+  double seconds = luaL_checknumber(L, 2), most = (double)LIMIT_DEADLINE / 1e9;
+  return wait_now() + (int64_t)((seconds < most ? seconds : most) * 1e9);
+}
+
+static int l_turn(lua_State *L) {
+  lua_pushboolean(L, executor_turn(check(L), L, until(L)));
+  return 1;
+}
+
+static int l_pause(lua_State *L) {
+  executor_pause(check(L), L, until(L));
+  return 0;
+}
+
+// executor:resume(co, ...) as coroutine.resume
+static int l_resume(lua_State *L) {
+  struct executor *executor = check(L);
+  lua_State *co = lua_tothread(L, 2);
+  luaL_argcheck(L, co, 2, "a coroutine expected");
+  int arguments = lua_gettop(L) - 2;
+  if (!lua_checkstack(co, arguments + 1)) return luaL_error(L, "too many values");
+  lua_xmove(L, co, arguments);
+  int status = executor_resume(executor, L, co, arguments);
+  if (status > LUA_YIELD) {
+    lua_pushboolean(L, 0);
+    lua_xmove(co, L, 1);
+    return 2;
+  }
+  int results = lua_gettop(co);
+  lua_pushboolean(L, 1);
+  luaL_checkstack(L, results, "too many results");
+  lua_xmove(co, L, results);
+  return 1 + results;
+}
+
+static int l_measure(lua_State *L) {
+  executor_measure(check(L), lua_toboolean(L, 2));
+  return 0;
+}
+
+void bind_executor(lua_State *L, struct executor *executor) {
+  static const luaL_Reg methods[] = {
+      {"open", l_open},   {"ready", l_ready},   {"goodbye", l_goodbye}, {"turn", l_turn},
+      {"pause", l_pause}, {"resume", l_resume}, {"measure", l_measure}, {NULL, NULL},
+  };
+  *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
+  luaL_newmetatable(L, kExecutor);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  luaL_register(L, NULL, methods);
+  lua_setmetatable(L, -2);
+}

@@ -1,0 +1,42 @@
+// The main thread of a worker: reads calls from its data connection, runs each in a coroutine, answers.
+//
+//   data connection --> reader --> CALL --> coroutine of the pool --> entry --> RESULT --> one write
+//   control connection <--> warden (warden.h), who cancels and interrupts
+//
+// Calls are entered in the order in which they came; the shared page says how far. Lua drives: dispatch.lua calls executor:turn until it says that the worker
+// shall end (bind_executor.c). A call that waits is a suspended coroutine, resumed by Lua's scheduler through executor_resume.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct executor;
+struct lua_State;
+struct payload;
+
+/// The role `farside worker`, from its first to its last moment. Returns the exit code. The descriptors are taken over.
+int executor_main(int data, int control, int page);
+
+// What bind_executor.c binds.
+
+/// Registry references of what Lua gave to executor:open.
+struct executor_callbacks {
+  int ours, cancel, describe, registry, entries, names;
+};
+void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
+
+/// Sends READY, or GOODBYE with a phase's name; takes over the body.
+void executor_ready(struct executor *executor, struct payload *body);
+void executor_goodbye(struct executor *executor, int code, const char *phase, struct payload *body);
+
+/// One turn: waits at most until `until`, starts what came, sends what is answered. False: the worker shall end, and no call is left.
+bool executor_turn(struct executor *executor, struct lua_State *L, int64_t until);
+
+/// Waits without taking calls, until `until` or until a cancel has come.
+void executor_pause(struct executor *executor, struct lua_State *L, int64_t until);
+
+/// Resumes the coroutine `co`, on whose stack its `arguments` lie; leaves what it yields, returns or raises there. As lua_resume.
+int executor_resume(struct executor *executor, struct lua_State *L, struct lua_State *co, int arguments);
+
+/// Takes or gives the lock that lets one worker at a time measure on this machine.
+void executor_measure(struct executor *executor, bool begin);

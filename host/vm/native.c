@@ -1,0 +1,56 @@
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <lauxlib.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "../io/wait.h"
+#include "bind_client.h"
+#include "bind_codec.h"
+#include "vm.h"
+
+static int l_now(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)wait_now() / 1e9);
+  return 1;
+}
+
+static int l_usable_cores(lua_State *L) {
+  cpu_set_t cores;
+  int count = sched_getaffinity(0, sizeof cores, &cores) ? 1 : CPU_COUNT(&cores);
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+static int l_is_terminal(lua_State *L) {
+  lua_pushboolean(L, isatty(luaL_checkint(L, 1)));
+  return 1;
+}
+
+static int l_open_refused(lua_State *L) {
+  return luaL_error(L, "a worker cannot start a router");
+}
+
+__attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"now", l_now},
+      {"usable_cores", l_usable_cores},
+      {"is_terminal", l_is_terminal},
+      {NULL, NULL},
+  };
+  bind_codec(L);
+  luaL_register(L, NULL, functions);
+  bool worker = vm_role(L) == VM_WORKER;
+  lua_pushstring(L, worker ? "worker" : "client");
+  lua_setfield(L, -2, "role");
+  lua_pushliteral(L, FARSIDE_VERSION);
+  lua_setfield(L, -2, "version");
+  if (worker) {
+    lua_pushcfunction(L, l_open_refused);
+    lua_setfield(L, -2, "open");
+  } else {
+    bind_client(L);
+  }
+  return 1;
+}

@@ -1,0 +1,88 @@
+// An interrupt (Ctrl-C) is taken by a thread that waits for it, which has no other way to hand a pointer to a signal handler than to send a signal of its
+// own; no variable that lives as long as the process is needed. The first one raises an error in the Lua code that runs, the second ends the process.
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <lauxlib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "interrupt.h"
+#include "vm.h"
+
+enum { EXIT_FAILED = 1, EXIT_INTERRUPTED = 130 };
+
+struct run {
+  struct interrupt interrupt;
+  pthread_t main;
+  _Atomic bool raised;  // an interrupt came and was not delivered yet
+};
+
+static bool is_wanted(void *owner) {
+  struct run *run = owner;
+  return atomic_exchange(&run->raised, false);
+}
+
+static void *wait_for_interrupt(void *argument) {
+  struct run *run = argument;
+  sigset_t set;
+  int number;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  for (int times = 0;; times++) {
+    if (sigwait(&set, &number)) return NULL;
+    if (times) _exit(EXIT_INTERRUPTED);
+    atomic_store(&run->raised, true);
+    interrupt_send(&run->interrupt, run->main);
+  }
+}
+
+static void watch_interrupts(struct run *run) {
+  sigset_t set;
+  pthread_t thread;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  run->main = pthread_self();
+  interrupt_open(&run->interrupt);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);  // here and in all threads to come
+  if (!pthread_create(&thread, NULL, wait_for_interrupt, run)) pthread_detach(thread);
+}
+
+// require('farside.cli')(arguments) -> exit code
+static int call_cli(lua_State *L, int count, char **arguments) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "farside.cli");
+  if (vm_call(L, 1, 1)) goto fail;
+  lua_createtable(L, count, 0);
+  for (int i = 1; i < count; i++) {
+    lua_pushstring(L, arguments[i]);
+    lua_rawseti(L, -2, i);
+  }
+  if (vm_call(L, 1, 1)) goto fail;
+  return (int)lua_tointeger(L, -1);
+
+fail:
+  fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
+  return EXIT_FAILED;
+}
+
+int run_main(int count, char **arguments) {
+  vm_keep_blocks();
+  signal(SIGPIPE, SIG_IGN);
+  struct run run = {.interrupt = {.wanted = is_wanted}};
+  run.interrupt.owner = &run;
+  run.interrupt.L = vm_open(VM_CLIENT);
+  if (!run.interrupt.L) {
+    fprintf(stderr, "farside: there is no memory for a Lua state\n");
+    return EXIT_FAILED;
+  }
+  watch_interrupts(&run);
+  int code = call_cli(run.interrupt.L, count, arguments);
+  interrupt_close(&run.interrupt);
+  lua_close(run.interrupt.L);
+  return code;
+}

@@ -1,0 +1,43 @@
+-- Each example is run as its README says.
+local host = require 'spec.support.host'
+
+local function example(name)
+  return host.run_program({ 'examples/run', name }, { seconds = 120 })
+end
+
+describe('the example', function()
+  after_each(host.clean)
+
+  it('square prints 25 and then a rate', function()
+    local process = example 'square'
+    assert.equal(0, process.code, process.err)
+    assert.truthy(process.out:match '^25\n', process.out)
+    assert.truthy(process.out:match 'calls', process.out)
+  end)
+
+  it('one_file is deploy script and client in one', function()
+    local process = example 'one_file'
+    assert.equal(0, process.code, process.err)
+    assert.truthy(#process.out > 0)
+  end)
+
+  it('word_count answers from the state that its context loaded', function()
+    local process = example 'word_count'
+    assert.equal(0, process.code, process.err)
+    assert.truthy(#process.out > 0)
+  end)
+
+  it('errors catches and inspects what a worker raised', function()
+    local process = example 'errors'
+    assert.equal(0, process.code, process.err)
+    assert.truthy(#process.out > 0)
+  end)
+
+  it('embed calls from C, through a thread and through poll, and cancels', function()
+    local deploy = host.source .. '/examples/embed/deploy.lua'
+    local process = host.run_program({ 'examples/run', 'embed', deploy }, { seconds = 120 })
+    assert.equal(0, process.code, process.err)
+    assert.truthy(process.out:match '^square%(5%) through the thread: 25\nnap%(30%) cancelled by a thread: Cancelled, executed %a+\nsquare%(5%) through poll: 25\n$',
+      process.out .. process.err)
+  end)
+end)

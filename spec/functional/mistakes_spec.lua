@@ -1,0 +1,106 @@
+-- What a new user gets wrong first: each ends in one clear message, with no process left behind.
+local host = require 'spec.support.host'
+
+local kHead = [[
+local farside = require 'farside'
+local app = farside.deployment { name = 'mistakes' }
+app.configure_autoscaling { max_workers = 1 }
+]]
+
+local function run(text)
+  return host.run(host.script('one.lua', kHead .. text))
+end
+
+-- Ends with 1 and a message that holds every pattern, once.
+local function fails(text, ...)
+  local process = run(text)
+  assert.equal(1, process.code, process.err)
+  for _, pattern in ipairs { ... } do
+    assert.truthy(process.err:match(pattern), ('no "%s" in:\n%s'):format(pattern, process.err))
+  end
+  return process
+end
+
+describe('a new user who', function()
+  after_each(host.clean)
+
+  it('mistypes an option is told the right one, and where', function()
+    fails("app.remote { benchmark_datset = { { x = 1 } } } (function(x) return x end)",
+      'one%.lua:4:', 'benchmark_datset', 'did you mean .?benchmark_dataset')
+  end)
+
+  it('writes a dataset with a wrong key is told the parameters', function()
+    fails("app.remote { benchmark_dataset = { { y = 1 } } } (function(x) return x end)", 'one%.lua:4:', '%f[%w]y%f[%W]', '%f[%w]x%f[%W]')
+  end)
+
+  it('passes a value the function chokes on sees its error with the remote traceback', function()
+    local process = fails([[
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      farside.run(function() square('a') end)
+    ]], "perform arithmetic on", 'one%.lua:4:', 'stack traceback', 'worker')
+    assert.equal(1, select(2, process.err:gsub('perform arithmetic on', '')), process.err)
+  end)
+
+  it('passes a function as an argument is told before anything is sent', function()
+    fails([[
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      farside.run(function() square(print) end)
+    ]], 'argument x is a function', 'one%.lua:5:')
+  end)
+
+  it('passes too many arguments is told how many it takes', function()
+    fails([[
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      farside.run(function() square(1, 2) end)
+    ]], 'BadArguments', 'one%.lua:5:')
+  end)
+
+  it('has a benchmark that raises learns the reason', function()
+    local process = fails([[
+      local square = app.remote { benchmark_dataset = { { x = 'two' } } } (function(x) return x * x end)
+      farside.run(function() square(2) end)
+    ]], 'DeploymentFailed', 'benchmark', 'perform arithmetic on')
+    assert.truthy(#process.err < 4000, process.err)
+  end)
+
+  it('has a context whose enter fails learns the reason', function()
+    fails([[
+      local Model = {}
+      Model.__index = Model
+      function Model:enter() error 'no such model file' end
+      app.context()(Model)
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      farside.run(function() square(2) end)
+    ]], 'DeploymentFailed', 'context', 'no such model file')
+  end)
+
+  it('makes a syntax error gets the place', function()
+    local process = host.run(host.script('bad.lua', 'local x = = 1\n'))
+    assert.equal(1, process.code)
+    assert.truthy(process.err:match 'bad%.lua:1:.*unexpected symbol', process.err)
+  end)
+
+  it('names a script that is not there gets its path', function()
+    local process = host.run('/nowhere/at/all.lua')
+    assert.equal(1, process.code)
+    assert.truthy(process.err:match '/nowhere/at/all%.lua', process.err)
+  end)
+
+  it('calls in the deploy script is told where client code goes', function()
+    local process = fails([[
+      local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
+      print(square(5))
+    ]], 'client code in the deploy script', 'farside%.run')
+    assert.equal('', process.out)
+  end)
+
+  it('has no benchmark is told so before anything starts', function()
+    fails("app.remote(function(x) return x end)\nfarside.run(function() end) app.ensure_ready()", 'benchmark')
+  end)
+
+  it('mistypes a command is told the right one', function()
+    local process = host.run_program { host.farside, 'rnu', 'x.lua' }
+    assert.equal(64, process.code)
+    assert.truthy(process.err:match "did you mean '?run", process.err)
+  end)
+end)

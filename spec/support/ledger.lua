@@ -1,0 +1,40 @@
+--- A file of counters that functions on workers and the spec share: what happened is there also when a process
+--- was killed.
+---
+---   local ledger = require('spec.support.ledger').open(path)
+---   ledger:add(id)        -- one more entry for id (0..4095)
+---   ledger:count(id)
+local ffi = require 'ffi'
+
+if not pcall(ffi.typeof, 'spec_ledger') then ffi.cdef [[
+typedef struct { volatile uint32_t counts[4096]; } spec_ledger;
+int open(const char *path, int flags, ...);
+int ftruncate(int fd, long size);
+void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset);
+]] end
+
+local M = {}
+M.__index = M
+
+local kReadWriteCreate, kMode, kProtection, kShared = 0x42, 0x180, 3, 1
+
+--- Opens the ledger at `path`; it is made if it is not there.
+function M.open(path)
+  local fd = ffi.C.open(path, kReadWriteCreate, ffi.cast('int', kMode))
+  assert(fd >= 0, 'the ledger could not be opened: ' .. path)
+  local size = ffi.sizeof 'spec_ledger'
+  assert(ffi.C.ftruncate(fd, size) == 0)
+  local memory = ffi.C.mmap(nil, size, kProtection, kShared, fd, 0)
+  assert(ffi.cast('intptr_t', memory) ~= -1, 'the ledger could not be mapped')
+  return setmetatable({ page = ffi.cast('spec_ledger *', memory) }, M)
+end
+
+function M:add(id)
+  self.page.counts[id] = self.page.counts[id] + 1
+end
+
+function M:count(id)
+  return tonumber(self.page.counts[id])
+end
+
+return M
