@@ -25,11 +25,7 @@ void baton_close(struct baton *baton) {
 
 bool baton_try(struct baton *baton) {
   uintptr_t nobody = 0;
-  if (!atomic_compare_exchange_strong(&baton->holder, &nobody, (uintptr_t)pthread_self()))
-    return false;
-  uint64_t takes = atomic_load_explicit(&baton->takes, memory_order_relaxed);
-  atomic_store_explicit(&baton->takes, takes + 1, memory_order_relaxed);
-  return true;
+  return atomic_compare_exchange_strong(&baton->holder, &nobody, (uintptr_t)pthread_self());
 }
 
 bool baton_mine(const struct baton *baton) {

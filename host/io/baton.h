@@ -15,7 +15,6 @@ struct baton {
   _Atomic uintptr_t holder;    // a thread, 0: free
   _Atomic uint32_t attention;  // threads to be told when it becomes free; 0: giving is cheap
   _Atomic uint32_t wanted;     // takers; changed under the lock
-  _Atomic uint64_t takes;      // how often it was taken
   pthread_mutex_t lock;
   pthread_cond_t changed;
   uint32_t passive;         // threads that passed it on; under the lock

@@ -1,8 +1,10 @@
 // The thread that turns the loop when nobody else does.
 //
-//   nap 1 ms -> somebody held the baton meanwhile: nap again
-//            -> somebody has held it all the time: he turns the loop; sleep until he gives it
-//            -> nobody: take it and pump until it is wanted
+//   nap 1 ms -> the loop was turned meanwhile: nap again
+//            -> somebody sleeps in the loop: that is as good as turning it; sleep until he gives the
+//               baton
+//            -> else take it, also from those who only ask and never wait, turn, and pump until it is
+//               wanted
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -21,9 +23,13 @@ static void call_out(struct loop *loop) {
 
 // With the baton; gives it.
 static void keep(struct loop *loop) {
-  while (!atomic_load(&loop->closing) && !atomic_load(&loop->is_external) &&
-         loop_pump(loop, INT64_MAX) != LOOP_WANTED)
+  enum loop_result result = LOOP_EVENT;
+  loop_turn(loop);
+  while (result != LOOP_WANTED) {
     call_out(loop);
+    if (atomic_load(&loop->closing) || atomic_load(&loop->is_external)) break;
+    result = loop_pump(loop, INT64_MAX);
+  }
   baton_give(&loop->baton);
 }
 
@@ -31,21 +37,24 @@ static void keep(struct loop *loop) {
 static void stand_by(struct loop *loop) {
   struct pollfd ready = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
   poll(&ready, 1, -1);
-  uint64_t takes = atomic_load(&loop->baton.takes);
+  uint64_t turns = atomic_load(&loop->turns);
   baton_nap(&loop->baton, kPatience, &loop->closing);
-  if (takes != atomic_load(&loop->baton.takes) || !baton_try(&loop->baton)) return;
+  if (turns != atomic_load(&loop->turns) || atomic_load(&loop->closing)) return;
+  baton_take(&loop->baton);
   loop_turn(loop);
   baton_give(&loop->baton);
 }
 
 static void look(struct loop *loop) {
-  uint64_t takes = atomic_load(&loop->baton.takes);
+  uint64_t turns = atomic_load(&loop->turns);
   baton_nap(&loop->baton, kLook, &loop->closing);
-  if (takes != atomic_load(&loop->baton.takes)) return;
-  if (baton_try(&loop->baton))
-    keep(loop);
-  else
+  if (turns != atomic_load(&loop->turns) || atomic_load(&loop->closing)) return;
+  if (atomic_load(&loop->asleep)) {
     baton_await(&loop->baton, &loop->closing);
+    return;
+  }
+  baton_take(&loop->baton);
+  keep(loop);
 }
 
 static void *keeper(void *owner) {

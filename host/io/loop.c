@@ -53,18 +53,27 @@ static enum loop_result sleep_until(struct loop *loop, int64_t until) {
   if (left < 0) left = 0;
   struct timespec time = {left / NANOSECONDS_PER_SECOND, left % NANOSECONDS_PER_SECOND};
   struct pollfd ready = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+  atomic_store(&loop->asleep, true);
   int count = ppoll(&ready, 1, until == INT64_MAX ? NULL : &time, NULL);
-  if (count < 0 && errno == EINTR) return LOOP_INTERRUPTED;
+  int error = errno;
+  atomic_store(&loop->asleep, false);
+  if (count < 0 && error == EINTR) return LOOP_INTERRUPTED;
   if (!count) return LOOP_TIMEOUT;
   run(loop, wait_now());
   return LOOP_EVENT;
+}
+
+static int64_t turn(struct loop *loop, int64_t now) {
+  uint64_t turns = atomic_load_explicit(&loop->turns, memory_order_relaxed);
+  atomic_store_explicit(&loop->turns, turns + 1, memory_order_relaxed);
+  return loop->events.turn(loop->events.owner, now);
 }
 
 // The time counts from before the sockets were read, so that a gap in between does no harm.
 static int64_t step(struct loop *loop) {
   int64_t now = wait_now();
   if (now - loop->ran >= kRun) run(loop, now);
-  return loop->events.turn(loop->events.owner, now);
+  return turn(loop, now);
 }
 
 enum loop_result loop_pump(struct loop *loop, int64_t until) {
@@ -109,7 +118,7 @@ void loop_turn(struct loop *loop) {
     loop->stirred = false;
     int64_t now = wait_now();
     run(loop, now);
-    next = loop->events.turn(loop->events.owner, now);
+    next = turn(loop, now);
     // Handles that the turn has changed are known to the kernel after one more run only.
     if (atomic_load(&loop->is_external)) run(loop, now);
     if (!loop->stirred) break;

@@ -15,6 +15,8 @@ struct loop {
   struct wait wait;
   int64_t ran;   // when the sockets were last looked at
   bool stirred;  // something happened in this turn
+  _Atomic uint64_t turns;
+  atomic_bool asleep;  // the holder sleeps in the loop
 
   struct baton baton;
   pthread_t keeper;

@@ -1,9 +1,11 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "../core/buffer.h"
 #include "../core/memory.h"
@@ -24,8 +26,13 @@ struct segment {
   struct payload *payload;  // let go when the segment is written
 };
 
+// Whoever sleeps on the loop's descriptor must not miss anything between two runs of the loop. To
+// change what a libuv handle waits for takes its descriptor out of epoll until the next run, so
+// waiting for room has a handle of its own, on a duplicate of the socket.
 struct transport {
-  uv_poll_t poll;
+  uv_poll_t readable, writable;
+  int writable_fd;   // -1 until the socket was full once
+  uint32_t handles;  // not closed yet
   struct stream *stream;
   struct reader *reader;
   struct transport_events events;
@@ -154,23 +161,46 @@ static ssize_t write_some(struct transport *transport) {
   return transport->stream->write(transport->stream, vectors, count);
 }
 
-static void on_ready(uv_poll_t *poll, int status, int events);
+static void on_writable(uv_poll_t *poll, int status, int events) {
+  (void)status, (void)events;
+  transport_flush(poll->data);
+}
 
-static void watch(struct transport *transport, bool writing) {
-  if (transport->writing == writing) return;
-  transport->writing = writing;
-  int events = (transport->ended ? 0 : UV_READABLE) | (writing ? UV_WRITABLE : 0);
-  if (events)
-    uv_poll_start(&transport->poll, events, on_ready);
-  else
-    uv_poll_stop(&transport->poll);
+static bool open_writable(struct transport *transport) {
+  if (transport->writable_fd >= 0) return true;
+  int fd = fcntl(transport->stream->fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return false;
+  if (uv_poll_init(transport->readable.loop, &transport->writable, fd)) {
+    close(fd);
+    return false;
+  }
+  transport->writable.data = transport;
+  transport->writable_fd = fd;
+  transport->handles++;
+  return true;
+}
+
+static void stop_waiting(struct transport *transport) {
+  if (transport->writing) uv_poll_stop(&transport->writable);
+  transport->writing = false;
 }
 
 // Nothing can be written any more. What still comes is read; then the end shows there.
 static void go_deaf(struct transport *transport) {
   transport->deaf = true;
   drop_queue(transport);
-  watch(transport, false);
+  stop_waiting(transport);
+}
+
+static void wait_for_room(struct transport *transport) {
+  if (transport->writing) return;
+  if (!open_writable(transport)) {
+    shutdown(transport->stream->fd, SHUT_RDWR);
+    go_deaf(transport);
+    return;
+  }
+  transport->writing = true;
+  uv_poll_start(&transport->writable, UV_WRITABLE, on_writable);
 }
 
 bool transport_flush(struct transport *transport) {
@@ -183,7 +213,7 @@ bool transport_flush(struct transport *transport) {
   while (transport->count) {
     ssize_t size = write_some(transport);
     if (size == -EAGAIN) {
-      watch(transport, true);
+      wait_for_room(transport);
       return true;
     }
     if (size < 0) {
@@ -192,7 +222,7 @@ bool transport_flush(struct transport *transport) {
     }
     written(transport, (size_t)size);
   }
-  watch(transport, false);
+  stop_waiting(transport);
   return true;
 }
 
@@ -205,8 +235,8 @@ size_t transport_queued(const struct transport *transport) {
 static void end(struct transport *transport, int error, const char *why) {
   transport->ended = true;
   drop_queue(transport);
-  transport->writing = false;
-  uv_poll_stop(&transport->poll);
+  stop_waiting(transport);
+  uv_poll_stop(&transport->readable);
   transport->events.closed(transport->owner, error, why);
 }
 
@@ -255,10 +285,9 @@ void transport_drain(struct transport *transport) {
   receive(transport, true);
 }
 
-static void on_ready(uv_poll_t *poll, int status, int events) {
-  struct transport *transport = poll->data;
-  if (status < 0 || events & UV_READABLE) receive(transport, false);
-  if (events & UV_WRITABLE) transport_flush(transport);
+static void on_readable(uv_poll_t *poll, int status, int events) {
+  (void)status, (void)events;
+  receive(poll->data, false);
 }
 
 // ---- life ----
@@ -267,21 +296,24 @@ struct transport *transport_new(uv_loop_t *loop, int fd, enum frame_state state,
                                 const struct transport_events *events, void *owner) {
   struct transport *transport = xcalloc(1, sizeof *transport);
   transport->stream = stream_socket(fd);
-  if (uv_poll_init(loop, &transport->poll, fd)) {
+  if (uv_poll_init(loop, &transport->readable, fd)) {
     transport->stream->close(transport->stream);
     free(transport);
     return NULL;
   }
-  transport->poll.data = transport;
+  transport->readable.data = transport;
+  transport->writable_fd = -1;
+  transport->handles = 1;
   transport->reader = reader_new(state, limit);
   transport->events = *events;
   transport->owner = owner;
-  uv_poll_start(&transport->poll, UV_READABLE, on_ready);
+  uv_poll_start(&transport->readable, UV_READABLE, on_readable);
   return transport;
 }
 
 static void on_closed(uv_handle_t *handle) {
   struct transport *transport = handle->data;
+  if (--transport->handles) return;
   reader_free(transport->reader);
   free(transport->segments);
   free(transport);
@@ -291,6 +323,10 @@ void transport_close(struct transport *transport) {
   if (!transport || transport->closing) return;
   transport->closing = true;
   drop_queue(transport);
-  uv_close((uv_handle_t *)&transport->poll, on_closed);
+  uv_close((uv_handle_t *)&transport->readable, on_closed);
+  if (transport->writable_fd >= 0) {
+    uv_close((uv_handle_t *)&transport->writable, on_closed);
+    close(transport->writable_fd);
+  }
   transport->stream->close(transport->stream);
 }

@@ -95,7 +95,14 @@ static void on_call(struct worker *worker, struct message *message) {
   atomic_store(&worker->page->entered, message->sequence);
   if (!strcmp(worker->mode, "enter_die")) kill(getpid(), SIGKILL);
   message->type = MESSAGE_RESULT;
-  frame_append(&worker->out, message);
+  if (message->body->size < 16 * 1024) {
+    frame_append(&worker->out, message);
+  } else {
+    frame_header(&worker->out, message);
+    send_bytes(DATA, worker->out.bytes, worker->out.size);
+    send_bytes(DATA, message->body->bytes, message->body->size);
+    buffer_clear(&worker->out);
+  }
   payload_unref(message->body);
   atomic_fetch_add(&worker->page->left, 1);
   if (strcmp(worker->mode, "answer_exit")) return;
