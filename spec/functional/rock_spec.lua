@@ -5,7 +5,7 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local ROOT = lfs.currentdir()
 
 local function run(command)
-  local pipe = io.popen(command .. ' 2>&1; echo " $?"')
+  local pipe = io.popen('(' .. command .. ') 2>&1; echo " $?"')
   local output, code = pipe:read('*a'):match('^(.*) (%d+)\n$')
   pipe:close()
   return tonumber(code), output
