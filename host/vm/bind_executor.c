@@ -25,10 +25,10 @@ static int l_open(lua_State *L) {
   struct executor_callbacks callbacks = {
       .ours = take_field(L, "ours"),
       .cancel = take_field(L, "cancel"),
+      .trace = take_field(L, "trace"),
       .describe = take_field(L, "describe"),
       .registry = take_field(L, "registry"),
       .entries = take_field(L, "entries"),
-      .names = take_field(L, "names"),
   };
   executor_open(check(L), &callbacks);
   return 0;

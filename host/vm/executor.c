@@ -41,6 +41,7 @@ struct running {
   lua_State *co;
   int anchor;  // keeps `co` alive: its place in the pool's table
   int64_t entered;
+  bool cancelled;  // the scheduler remembers it of the coroutine, which so serves no other call
   struct running *next;
 };
 
@@ -59,7 +60,8 @@ struct executor {
   uint32_t generation;
   struct running *running, *spare;
   struct running *active;  // the one that runs now
-  int pool;                // registry reference: coroutines by anchor
+  int pool;                // registry references: coroutines by anchor;
+  int xpcall;              // the function
   int measure_fd;
   bool router_gone, tainted;
 };
@@ -159,14 +161,13 @@ static struct payload *error_body(struct executor *executor, lua_State *L) {
   return error_end(&writer);
 }
 
-// describe(error, traceback) -> error table, in a protected call.
+// describe(what `trace` made of the error, or the error itself) -> error table, in a protected call.
 static struct payload *describe(struct executor *executor, lua_State *co) {
   lua_State *L = executor->L;
   push(L, executor->callbacks.describe);
   lua_pushvalue(co, -1);
   lua_xmove(co, L, 1);
-  luaL_traceback(L, co, NULL, 0);
-  if (!vm_call(L, 2, 1)) return error_body(executor, L);
+  if (!vm_call(L, 1, 1)) return error_body(executor, L);
   struct error_writer writer;
   error_begin(&writer, ERROR_REMOTE_ERROR, EXECUTED_YES, false, "function");
   error_message(&writer, "the function raised an error that cannot be described: %s",
@@ -222,12 +223,13 @@ static void end(struct executor *executor, struct running *running, bool reusabl
   free(running);
 }
 
+// The results lie above the `true` of xpcall.
 static void answer_results(struct executor *executor, struct running *running, int64_t elapsed) {
   lua_State *co = running->co;
-  int count = lua_gettop(co);
+  int count = lua_gettop(co) - 1;
   luaL_checkstack(co, 4, NULL);
   push(co, executor->callbacks.registry);
-  struct payload *body = codec_encode(co, 1, count, count + 1, 0, "result");
+  struct payload *body = codec_encode(co, 2, count, count + 2, 0, "result");
   if (body) {
     answer(executor, &running->call, MESSAGE_RESULT, elapsed, body);
     return;
@@ -248,14 +250,14 @@ static void left(struct executor *executor, struct running *running, int status)
   if (status == LUA_YIELD && mine) return;
   if (mine) {
     int64_t elapsed = wait_now() - running->entered;
-    if (status == 0)
+    if (status == 0 && lua_toboolean(running->co, 1))
       answer_results(executor, running, elapsed);
     else
       answer(executor, &running->call, MESSAGE_ERROR, elapsed, describe(executor, running->co));
   }
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
   if (status == LUA_ERRMEM) lua_gc(executor->L, LUA_GCCOLLECT, 0);
-  if (status != LUA_YIELD) end(executor, running, status == 0);
+  if (status != LUA_YIELD) end(executor, running, status == 0 && !running->cancelled);
 }
 
 static struct running *running_of(struct executor *executor, const lua_State *co) {
@@ -286,11 +288,14 @@ static void refuse(struct executor *executor, const struct message *call) {
   answer(executor, call, MESSAGE_ERROR, 0, error_body(executor, L));
 }
 
+// A coroutine begins in xpcall, which may be yielded across: once it has ended in an error a coroutine no longer knows the line of its top frame.
 static bool push_entry(struct executor *executor, lua_State *co, uint32_t function) {
+  push(co, executor->xpcall);
   push(co, executor->callbacks.entries);
   lua_rawgeti(co, -1, (int)function);
   lua_replace(co, -2);
-  return lua_isfunction(co, -1);
+  push(co, executor->callbacks.trace);
+  return lua_isfunction(co, 2);
 }
 
 static void start_call(struct executor *executor, struct message *call) {
@@ -306,14 +311,14 @@ static void start_call(struct executor *executor, struct message *call) {
     return;
   }
   push(co, executor->callbacks.registry);
-  int arguments = codec_decode(co, call->body, 2);  // [entry, registry, values...]
+  int arguments = codec_decode(co, call->body, 4);  // [xpcall, entry, trace, registry, values...]
   if (arguments < 0) {
     lua_xmove(co, executor->L, 1);
     refuse(executor, call);
     end(executor, running, true);
     return;
   }
-  lua_remove(co, 2);
+  lua_remove(co, 4);
   running->entered = wait_now();
   executor->active = running;
   warden_enter(executor->warden, call->sequence);
@@ -325,7 +330,7 @@ static void start_call(struct executor *executor, struct message *call) {
     return;
   }
   atomic_store_explicit(&executor->page->entered, call->sequence, memory_order_release);
-  left(executor, running, lua_resume(co, arguments));
+  left(executor, running, lua_resume(co, 2 + arguments));
 }
 
 static void on_message(struct executor *executor, struct message *message) {
@@ -382,6 +387,7 @@ static void cancel_suspended(struct executor *executor, uint64_t sequence,
   lua_State *L = executor->L;
   for (struct running *running = executor->running; running; running = running->next) {
     if (running->call.sequence != sequence) continue;
+    running->cancelled = true;
     push(L, executor->callbacks.cancel);
     push(L, executor->pool);
     lua_rawgeti(L, -1, running->anchor);
@@ -554,6 +560,8 @@ int executor_main(int data, int control, int page) {
   wait_init(&executor.wait);
   lua_newtable(executor.L);
   executor.pool = luaL_ref(executor.L, LUA_REGISTRYINDEX);
+  lua_getglobal(executor.L, "xpcall");
+  executor.xpcall = luaL_ref(executor.L, LUA_REGISTRYINDEX);
 
   int code = run(&executor, &start);
   if (executor.tainted) {

@@ -21,7 +21,7 @@ int executor_main(int data, int control, int page);
 
 /// Registry references of what Lua gave to executor:open.
 struct executor_callbacks {
-  int ours, cancel, describe, registry, entries, names;
+  int ours, cancel, trace, describe, registry, entries;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
 
@@ -36,7 +36,8 @@ bool executor_turn(struct executor *executor, struct lua_State *L, int64_t until
 void executor_pause(struct executor *executor, struct lua_State *L, int64_t until);
 
 /// Resumes the coroutine `co`, on whose stack its `arguments` lie; leaves what it yields, returns or raises there. As lua_resume.
-int executor_resume(struct executor *executor, struct lua_State *L, struct lua_State *co, int arguments);
+int executor_resume(struct executor *executor, struct lua_State *L, struct lua_State *co,
+                    int arguments);
 
 /// Takes or gives the lock that lets one worker at a time measure on this machine.
 void executor_measure(struct executor *executor, bool begin);

@@ -93,13 +93,23 @@ local function describe_benchmark(err, traceback, remote, registry)
   return fields
 end
 
---- Makes the tables the executor calls functions by.
+--- The functions the executor calls, by number.
 local function entries_of(deployment)
-  local entries, names = {}, {}
-  for i, remote in ipairs(deployment.functions) do
-    entries[i - 1], names[i - 1] = remote:entry()
-  end
-  return entries, names
+  local entries = {}
+  for i, remote in ipairs(deployment.functions) do entries[i - 1] = remote:entry() end
+  return entries
+end
+
+local Raised = {}
+
+--- What becomes of an error while its stack is there: the message handler of every call.
+local function with_traceback(err)
+  return setmetatable({ err = err, traceback = Error.traceback(2) }, Raised)
+end
+
+local function describe_raised(raised, registry)
+  if getmetatable(raised) == Raised then return Error.describe(raised.err, raised.traceback, registry) end
+  return Error.describe(raised, nil, registry)
 end
 
 --- Takes calls until the worker shall end and none is left.
@@ -138,14 +148,13 @@ function M.main(executor, start)
     return BENCHMARK_FAILED
   end
 
-  local entries, names = entries_of(deployment)
   executor:open {
     ours = future.ours,
     cancel = future.cancel,
-    describe = function(raised, at) return Error.describe(raised, at, registry) end,
+    trace = with_traceback,
+    describe = function(raised) return describe_raised(raised, registry) end,
     registry = registry,
-    entries = entries,
-    names = names,
+    entries = entries_of(deployment),
   }
   executor:ready(deployment:manifest(), scores)
   serve(executor)

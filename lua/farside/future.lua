@@ -294,7 +294,7 @@ end
 
 --- The future of a call that was just sent.
 function M.of_call(call)
-  local future = setmetatable({}, Future)
+  local future = setmetatable({ _call = call }, Future)
   waiting[call] = future
   collect(true)
   return future
@@ -343,6 +343,12 @@ end
 function Future:done()
   if not self._state then collect(true) end
   return self._state ~= nil
+end
+
+--- Cancels the call: it ends in Cancelled unless it has ended already. A future of farside.spawn cannot be cancelled.
+function Future:cancel()
+  if not self._call then error('cancel: expected the future of a call, got one of farside.spawn', 2) end
+  if not self._state then handle:cancel(self._call) end
 end
 
 function Future:__tostring()

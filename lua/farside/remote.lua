@@ -121,9 +121,9 @@ function Remote:has_benchmark()
   return (self.options.benchmark_dataset or self.options.benchmark_generator) ~= nil
 end
 
---- What a worker calls, and the names of its parameters.
+--- What a worker calls.
 function Remote:entry()
-  return self._func, self._names
+  return self._func
 end
 
 function Remote:concurrency()
@@ -249,7 +249,8 @@ function Remote:here(...)
   return self._func(...)
 end
 
-local WITH_OPTIONS = { timeout = Remote.OPTIONS.timeout }
+-- What is left of a budget may be nothing: such a call ends in DeadlineExceeded without being sent.
+local WITH_OPTIONS = { timeout = check.number() }
 
 --- A handle of the same function whose calls have other options.
 function Remote:with(options)

@@ -41,7 +41,7 @@ end)
 describe('routing', function()
   after_each(host.clean)
 
-  it('gives a worker that is ten times slower less than 15 % of 1,000 calls', function()
+  it('gives a worker that is ten times slower less than 15 % of 1,024 calls', function()
     local lock = host.folder() .. '/first'
     local process = host.run(host.script('one.lua', [[
       local ffi = require 'ffi'
@@ -57,8 +57,8 @@ describe('routing', function()
         app.ensure_ready()
         while app.status().workers[1].state ~= 'ready' or app.status().workers[2].state ~= 'ready' do farside.sleep(0.01) end
         local slow, futures = 0, {}
-        local function work() for _ = 1, 250 do if f() == 5000 then slow = slow + 1 end end end
-        for i = 1, 4 do futures[i] = farside.spawn(work) end
+        local function work() for _ = 1, 16 do if f() == 5000 then slow = slow + 1 end end end
+        for i = 1, 64 do futures[i] = farside.spawn(work) end
         farside.all(futures)
         print(slow)
       end)

@@ -37,7 +37,7 @@ describe('a new user who', function()
     local process = fails([[
       local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
       farside.run(function() square('a') end)
-    ]], "perform arithmetic on", 'one%.lua:4:', 'stack traceback', 'worker')
+    ]], "perform arithmetic on", 'one%.lua:4:', 'remote stack traceback:\n%s+%S+one%.lua:4:')
     assert.equal(1, select(2, process.err:gsub('perform arithmetic on', '')), process.err)
   end)
 
@@ -95,7 +95,7 @@ describe('a new user who', function()
   end)
 
   it('has no benchmark is told so before anything starts', function()
-    fails("app.remote(function(x) return x end)\nfarside.run(function() end) app.ensure_ready()", 'benchmark')
+    fails("local f = app.remote(function(x) return x end)\nfarside.run(function() end) app.ensure_ready()", 'benchmark')
   end)
 
   it('mistypes a command is told the right one', function()

@@ -160,7 +160,7 @@ describe('workers', function()
       local say = app.remote { benchmark_dataset = { { x = 0 } } } (function(x)
         if x == 1 then print 'to stdout' io.stderr:write 'to stderr\n' io.write 'no newline' end
       end)
-      say(1)
+      farside.run(function() say(1) end)
     ]]
     assert.equal('', process.out)
     assert.truthy(process.err:find('[talk w0] to stdout\n', 1, true), process.err)

@@ -199,8 +199,9 @@ function Executor:resume(co, ...)
   local call = self.running[co]
   if call and coroutine.status(co) == 'dead' then
     self.running[co] = nil
-    if not results[1] then results[2] = self.options.describe(results[2], debug.traceback(co)) end
-    self.answers[call] = results
+    local answer = pack(select(2, unpack(results, 1, results.n)))
+    if not answer[1] then answer[2] = self.options.describe(answer[2]) end
+    self.answers[call] = answer
   end
   return unpack(results, 1, results.n)
 end
@@ -208,7 +209,8 @@ end
 function Executor:turn(timeout)
   local call = table.remove(self.calls, 1)
   if call then
-    local co = coroutine.create(self.options.entries[call[1]])
+    local entry, trace = self.options.entries[call[1]], self.options.trace
+    local co = coroutine.create(function(...) return xpcall(entry, trace, ...) end)
     self.options.ours[co] = true
     self.running[co] = call
     self:resume(co, unpack(call, 2, table.maxn(call)))
