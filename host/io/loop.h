@@ -1,13 +1,13 @@
 // The loop and its baton. Any thread may hold the baton; who holds it runs the loop and touches
-// what hangs on it. A thread inside a Farside call holds it and pumps. When nobody has held it for
-// a millisecond the keeper thread takes it, so that queued calls go out, deaths are seen, logs are
-// read and deadlines pass while the user's code computes. A caller that finds it taken wakes the
-// holder, who gives it up.
+// what hangs on it. A thread inside a Farside call holds it and pumps. When nobody has turned the
+// loop for 2 to 4 ms the keeper thread takes it, so that queued calls go out, deaths are seen, logs
+// are read and deadlines pass while the user's code computes. A caller that finds it taken wakes
+// the holder, who gives it up.
 //
 //   caller:  loop_acquire ... loop_wait ... loop_release, without a system call when nobody else
 //            wants it
-//   keeper:  looks every millisecond whether somebody held it since; if not, takes it and sleeps in
-//            the loop until it is wanted back
+//   keeper:  looks every 2 ms whether somebody turned since; if not, takes it and sleeps in the loop
+//            until it is wanted back
 //
 // After any gap what lies in the sockets is delivered before the time: silence counts only while
 // the loop was listening.
