@@ -118,6 +118,8 @@ static void on_cancel(struct warden *warden, const struct message *message) {
 static void drain(struct warden *warden) {
   atomic_store(&warden->draining, true);
   eventfd_write(warden->executor_ready, 1);
+  warden->options.interrupt(
+      warden->options.owner);  // of a system call; no call of a function is claimed by it
 }
 
 static void on_message(struct warden *warden, struct message *message) {

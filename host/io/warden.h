@@ -23,7 +23,7 @@ struct warden_options {
   int control;  // descriptor, taken over
   void (*interrupt)(
       void *
-          owner);  // called every few ms, on the warden's thread, while a claimed call does not end
+          owner);  // called every few ms, on the warden's thread, while a claimed call does not end, and once for a drain
   void *owner;
 };
 

@@ -100,6 +100,11 @@ static int l_resume(lua_State *L) {
   return 1 + results;
 }
 
+static int l_draining(lua_State *L) {
+  lua_pushboolean(L, executor_draining(check(L)));
+  return 1;
+}
+
 static int l_measure(lua_State *L) {
   executor_measure(check(L), lua_toboolean(L, 2));
   return 0;
@@ -107,8 +112,9 @@ static int l_measure(lua_State *L) {
 
 void bind_executor(lua_State *L, struct executor *executor) {
   static const luaL_Reg methods[] = {
-      {"open", l_open},   {"ready", l_ready},   {"goodbye", l_goodbye}, {"turn", l_turn},
-      {"pause", l_pause}, {"resume", l_resume}, {"measure", l_measure}, {NULL, NULL},
+      {"open", l_open},         {"ready", l_ready},     {"goodbye", l_goodbye},
+      {"turn", l_turn},         {"pause", l_pause},     {"resume", l_resume},
+      {"draining", l_draining}, {"measure", l_measure}, {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

@@ -193,7 +193,7 @@ static int new_coroutine(struct executor *executor, struct running *running) {
   return 0;
 }
 
-static struct running *begin(struct executor *executor, const struct message *call) {
+static struct running *occupy(struct executor *executor, const struct message *call) {
   struct running *running = executor->spare;
   if (running)
     executor->spare = running->next;
@@ -300,7 +300,7 @@ static bool push_entry(struct executor *executor, lua_State *co, uint32_t functi
 
 static void start_call(struct executor *executor, struct message *call) {
   enum cancel_reason reason;
-  struct running *running = begin(executor, call);
+  struct running *running = occupy(executor, call);
   lua_State *co = running->co;
   if (!push_entry(executor, co, call->function)) {
     struct error_writer writer;
@@ -423,9 +423,13 @@ static void sleep_until(struct executor *executor, int64_t until, bool data) {
   deliver_cancels(executor);
 }
 
+bool executor_draining(const struct executor *executor) {
+  return executor->router_gone || warden_draining(executor->warden);
+}
+
 static bool shall_end(const struct executor *executor) {
   if (executor->tainted) return true;
-  return (executor->router_gone || warden_draining(executor->warden)) && !executor->running;
+  return executor_draining(executor) && !executor->running;
 }
 
 bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
@@ -455,12 +459,13 @@ void executor_open(struct executor *executor, const struct executor_callbacks *c
   executor->callbacks = *callbacks;
 }
 
-void executor_measure(struct executor *executor, bool begin_) {
-  if (begin_ && executor->measure_fd < 0) {
+void executor_measure(struct executor *executor, bool begin) {
+  if (begin && executor->measure_fd < 0) {
     executor->measure_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    while (executor->measure_fd >= 0 && flock(executor->measure_fd, LOCK_EX) && errno == EINTR)
+    while (executor->measure_fd >= 0 && !executor_draining(executor) &&
+           flock(executor->measure_fd, LOCK_EX) && errno == EINTR)
       continue;
-  } else if (!begin_ && executor->measure_fd >= 0) {
+  } else if (!begin && executor->measure_fd >= 0) {
     close(executor->measure_fd);
     executor->measure_fd = -1;
   }

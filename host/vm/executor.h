@@ -39,5 +39,9 @@ void executor_pause(struct executor *executor, struct lua_State *L, int64_t unti
 int executor_resume(struct executor *executor, struct lua_State *L, struct lua_State *co,
                     int arguments);
 
-/// Takes or gives the lock that lets one worker at a time measure on this machine.
+/// The worker shall end.
+bool executor_draining(const struct executor *executor);
+
+/// Takes or gives the lock that lets one worker at a time measure on this machine. A
+/// drain ends the wait for it.
 void executor_measure(struct executor *executor, bool begin);

@@ -1,7 +1,7 @@
 --- The benchmark: how much workload per second a worker does of one function, before it takes calls.
 --
--- Warm-up, then rounds. A round is `benchmark_concurrency` calls, of which at most `concurrency` run at once, repeated
--- until they have taken 2 ms. The score is the median of the rounds.
+-- Warm-up, then rounds. A round is `benchmark_concurrency` calls, of which at most `concurrency` run at once, with inputs
+-- drawn anew for each round and repeated until it has taken 2 ms. The score is the median of the rounds.
 local check = require 'farside.check'
 local future = require 'farside.future'
 local native = require 'farside.native'
@@ -65,15 +65,14 @@ end
 
 --- One round: workload per second.
 local function round(remote, dice)
-  local seconds, done = 0, 0
+  local inputs, workload = draw(remote, dice)
+  local start, passes, seconds = native.now(), 0, 0
   repeat
-    local inputs, workload = draw(remote, dice)
-    local start = native.now()
     call_all(remote, inputs)
-    seconds = seconds + (native.now() - start)
-    done = done + workload
+    passes = passes + 1
+    seconds = native.now() - start
   until seconds >= ROUND_SECONDS
-  return done / seconds
+  return passes * workload / seconds
 end
 
 local function median(numbers)
@@ -84,12 +83,14 @@ local function median(numbers)
 end
 
 --- Runs the benchmark of a function that has one, in a coroutine of Farside's. Raises what the function raises.
----@return number score
-function M.run(remote)
+---@param is_over (fun(): boolean)? asked between rounds: whether the worker shall end
+---@return number? score nil when it is over
+function M.run(remote, is_over)
   local dice = new_dice()
   if remote.options.benchmark_warmup ~= false then round(remote, dice) end
   local scores = {}
   for i = 1, remote.options.benchmark_runs or RUNS do
+    if is_over and is_over() then return nil end
     scores[i] = round(remote, dice)
     local score = scores[i]
     if score ~= score or score == math.huge then

@@ -68,23 +68,28 @@ local function describe_failure(err, traceback, registry)
   return fields
 end
 
---- The functions with a benchmark by number, one after the other. Returns scores, or nil, error, traceback.
-local function measure(executor, deployment)
+--- The scores of the functions with a benchmark by number, measured one after the other; nil when the worker shall end
+-- before that. A function whose benchmark fails: nil, error, traceback, function.
+local function measure_all(executor, deployment)
+  local function is_over() return executor:draining() end
   local scores = {}
-  executor:measure(true)
   for i, remote in ipairs(deployment.functions) do
     if remote:has_benchmark() then
-      local running = future.spawn(benchmark.run, remote)
+      local running = future.spawn(benchmark.run, remote, is_over)
       local ok, score = pcall(running.await, running)
-      if not ok then
-        executor:measure(false)
-        return nil, score, future.trace_of(score), remote
-      end
+      if not ok then return nil, score, future.trace_of(score), remote end
+      if not score then return nil end
       scores[i - 1] = score
     end
   end
-  executor:measure(false)
   return scores
+end
+
+local function measure(executor, deployment)
+  executor:measure(true)
+  local scores, err, traceback, remote = measure_all(executor, deployment)
+  executor:measure(false)
+  return scores, err, traceback, remote
 end
 
 local function describe_benchmark(err, traceback, remote, registry)
@@ -142,7 +147,10 @@ function M.main(executor, start)
   end
 
   local scores, problem, where, remote = measure(executor, deployment)
-  if not scores then
+  if not scores and not remote then
+    contexts:exit_all(nil)
+    return DRAINED
+  elseif not scores then
     executor:goodbye(BENCHMARK_FAILED, 'benchmark', describe_benchmark(problem, where, remote, registry))
     contexts:exit_all(problem)
     return BENCHMARK_FAILED

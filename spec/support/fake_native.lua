@@ -189,6 +189,10 @@ function Executor:measure(on)
   self.log[#self.log + 1] = on and 'measure' or 'measured'
 end
 
+function Executor:draining()
+  return self.drained == true
+end
+
 function Executor:pause(timeout)
   assert(timeout, 'a pause without end')
   self.native.time = self.native.time + timeout
