@@ -4,24 +4,28 @@
 #include "limits.h"
 #include "memory.h"
 #include "payload.h"
-#include "table.h"
 #include "timer.h"
 
 // How long after the deadline the client waits for the router's word.
 static const int64_t kPatience = NANOSECONDS_PER_SECOND;
 
+// Numbers are dense in their low bits, so that whoever keeps something by number can keep it in an array: the low ones are a place in
+// `entries`, the others count how often it was used. Together they are an integer that a double holds.
+enum { PLACE_BITS = 20, PLACES = 1 << PLACE_BITS };
+
 struct entry {
   uint64_t call, tag;
   struct timer timer;
   struct entry *previous, *next;  // of the ended, in the order in which they ended
-  bool ended, ok;
+  bool used, ended, ok;
   struct payload *body;
   int64_t elapsed;
 };
 
 struct client {
-  uint64_t session, counter;
-  struct table entries;  // by call number; pending and ended
+  uint64_t session;
+  struct entry **entries;  // by place; those in use are pending or ended
+  uint32_t count, capacity;
   struct timers timers;
   struct entry *first, *last, *spare;
   size_t pending, done;
@@ -36,34 +40,42 @@ static struct call_id id_of(const struct client *client, uint64_t call) {
 struct client *client_new(uint64_t session) {
   struct client *client = xcalloc(1, sizeof *client);
   client->session = session;
-  table_init(&client->entries, session);
   return client;
 }
 
 void client_free(struct client *client) {
   if (!client) return;
-  for (size_t i = 0; i < client->entries.capacity; i++) {
-    struct entry *entry = client->entries.entries[i].value;
-    if (!entry) continue;
-    payload_unref(entry->body);
-    free(entry);
+  for (uint32_t i = 0; i < client->count; i++) {
+    payload_unref(client->entries[i]->body);
+    free(client->entries[i]);
   }
-  while (client->spare) {
-    struct entry *entry = client->spare;
-    client->spare = entry->next;
-    free(entry);
-  }
-  table_close(&client->entries);
+  free(client->entries);
   timers_close(&client->timers);
   free(client);
 }
 
+// NULL: there is no place left.
 static struct entry *entry_new(struct client *client) {
   struct entry *entry = client->spare;
-  if (!entry) return xcalloc(1, sizeof *entry);
-  client->spare = entry->next;
-  *entry = (struct entry){0};
+  if (!entry && client->count == PLACES) return NULL;
+  if (entry) {
+    client->spare = entry->next;
+    *entry = (struct entry){.call = entry->call + PLACES};
+    return entry;
+  }
+  if (client->count == client->capacity) {
+    client->capacity = client->capacity ? 2 * client->capacity : 64;
+    client->entries = xrealloc(client->entries, client->capacity * sizeof *client->entries);
+  }
+  entry = client->entries[client->count] = xcalloc(1, sizeof *entry);
+  entry->call = PLACES + client->count++;
   return entry;
+}
+
+static struct entry *find(const struct client *client, uint64_t call) {
+  uint64_t place = call & (PLACES - 1);
+  struct entry *entry = place < client->count ? client->entries[place] : NULL;
+  return entry && entry->used && entry->call == call ? entry : NULL;
 }
 
 // The latest instant at which the router may answer.
@@ -75,14 +87,13 @@ static int64_t backstop(const struct call_options *options, int64_t now) {
 
 int client_call(struct client *client, const struct call_options *options, struct payload *body,
                 int64_t now, struct message *message, uint64_t *call) {
-  if (client->pending >= LIMIT_IN_FLIGHT) {
+  struct entry *entry = client->pending < LIMIT_IN_FLIGHT ? entry_new(client) : NULL;
+  if (!entry) {
     payload_unref(body);
     return CLIENT_BUSY;
   }
-  struct entry *entry = entry_new(client);
-  entry->call = ++client->counter;
+  entry->used = true;
   entry->tag = options->tag;
-  table_add(&client->entries, id_of(client, entry->call), entry);
   timers_set(&client->timers, &entry->timer, backstop(options, now));
   client->pending++;
   *call = entry->call;
@@ -100,7 +111,7 @@ int client_call(struct client *client, const struct call_options *options, struc
 }
 
 bool client_cancel(struct client *client, uint64_t call, struct message *message) {
-  struct entry *entry = table_find(&client->entries, id_of(client, call));
+  struct entry *entry = find(client, call);
   if (!entry || entry->ended) return false;
   *message = (struct message){
       .type = MESSAGE_CANCEL, .id = id_of(client, call), .attempt = 1, .reason = CANCEL_CLIENT};
@@ -126,7 +137,7 @@ void client_message(struct client *client, struct message *message, int64_t now)
   (void)now;
   bool ok = message->type == MESSAGE_RESULT;
   struct entry *entry = NULL;
-  if (ok || message->type == MESSAGE_ERROR) entry = table_find(&client->entries, message->id);
+  if (ok || message->type == MESSAGE_ERROR) entry = find(client, message->id.counter);
   if (!entry || entry->ended) {
     payload_unref(message->body);
     return;
@@ -172,14 +183,15 @@ static void take(struct client *client, struct entry *entry, struct completion *
       (struct completion){entry->call, entry->tag, entry->ok, entry->body, entry->elapsed};
   *(entry->previous ? &entry->previous->next : &client->first) = entry->next;
   *(entry->next ? &entry->next->previous : &client->last) = entry->previous;
-  table_remove(&client->entries, id_of(client, entry->call));
+  entry->used = false;
+  entry->body = NULL;
   client->done--;
   entry->next = client->spare;
   client->spare = entry;
 }
 
 bool client_take(struct client *client, uint64_t call, struct completion *completion) {
-  struct entry *entry = table_find(&client->entries, id_of(client, call));
+  struct entry *entry = find(client, call);
   if (!entry || !entry->ended) return false;
   take(client, entry, completion);
   return true;
@@ -192,7 +204,7 @@ bool client_next(struct client *client, struct completion *completion) {
 }
 
 bool client_ended(const struct client *client, uint64_t call) {
-  const struct entry *entry = table_find(&client->entries, id_of(client, call));
+  const struct entry *entry = find(client, call);
   return entry && entry->ended;
 }
 

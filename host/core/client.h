@@ -23,7 +23,7 @@ enum client_result {
 
 /// How a call ended.
 struct completion {
-  uint64_t call;         // its number here
+  uint64_t call;         // its number
   uint64_t tag;          // as given
   bool ok;               // `body` holds results; otherwise an error map
   struct payload *body;  // one reference
@@ -45,7 +45,7 @@ struct call_options {
 
 /// Begins a call: `*message` is what to send to the router; its body is `body`, whose reference
 /// moves into it (also on error, where it is dropped).
-/// `*call` is its number (from 1).
+/// `*call` is its number: never 0, below 2^53, its low 20 bits small and used again by later calls.
 int client_call(struct client *client, const struct call_options *options, struct payload *body,
                 int64_t now, struct message *message, uint64_t *call);
 

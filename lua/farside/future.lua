@@ -29,7 +29,9 @@ local last_trace = {}                                 -- the same for the last e
 local timers = Timers.new()                           -- waits, and { run = function }
 local ready = { first = 1, last = 0 }                 -- coroutines to resume, with their values
 local ready_values = {}
-local waiting = {}                                    -- call -> future, coroutine or BLOCKED
+local waiting = {}                                    -- place of a call -> future, coroutine or BLOCKED
+local waiting_count = 0
+local PLACES = 2 ^ 20                                 -- a call's number modulo this is a small place of its own
 local taken = {}                                      -- call of a BLOCKED -> its packed outcome
 
 local handle, executor
@@ -229,8 +231,10 @@ end
 --- Hands on a call that has ended. `quietly`: its coroutine is not resumed now.
 local function deliver(quietly, call, ok, ...)
   if not call then return false end
-  local waiter = waiting[call]
-  waiting[call] = nil
+  local place = call % PLACES
+  local waiter = waiting[place]
+  waiting[place] = false
+  if waiter then waiting_count = waiting_count - 1 end
   if waiter == BLOCKED then
     taken[call] = pack(ok, ...)
   elseif type(waiter) == 'thread' then
@@ -251,7 +255,7 @@ local function pump(at)
   if run() then return end
   local timeout = delay()
   if at then timeout = math.min(timeout or math.huge, math.max(0, at - now())) end
-  if not timeout and next(waiting) == nil then
+  if not timeout and waiting_count == 0 then
     error('no call, timer or coroutine is left that could end this wait', 0)
   end
   wait_in_c(timeout)
@@ -265,11 +269,17 @@ local function finish(ok, ...)
   error(Error.new((...)), 0)
 end
 
+local function await_call(call, waiter)
+  waiting[call % PLACES] = waiter
+  waiting_count = waiting_count + 1
+end
+
 local function block_on_call(call)
-  waiting[call] = BLOCKED
+  await_call(call, BLOCKED)
   while not taken[call] do
     if not run() and handle:wait(call, delay()) == 'done' then
-      waiting[call] = nil
+      waiting[call % PLACES] = false
+      waiting_count = waiting_count - 1
       return finish(handle:take(call))
     end
     collect(false)
@@ -283,7 +293,7 @@ end
 function M.result(call)
   local co = yielding()
   if co then
-    waiting[call] = co
+    await_call(call, co)
     return finish(yield(WAITING))
   end
   if timers.size == 0 and ready.first > ready.last and handle:wait(call) == 'done' then
@@ -295,7 +305,7 @@ end
 --- The future of a call that was just sent.
 function M.of_call(call)
   local future = setmetatable({ _call = call }, Future)
-  waiting[call] = future
+  await_call(call, future)
   collect(true)
   return future
 end
