@@ -86,7 +86,7 @@ setup_build() {
       setup_quietly "$folder/configure.log" cmake -S . -B "$folder" -G Ninja "$@"
       echo "$*" >"$folder/.arguments"
     fi
-    setup_quietly "$folder/build.log" ninja -C "$folder"
+    setup_quietly "$folder/build.log" ninja --quiet -C "$folder"
   ) 9>"$folder/.lock" || exit 1
 }
 
