@@ -135,7 +135,7 @@ describe('the error', function()
 
   it('WorkerLost: the worker died in the call', function()
     check({ name = 'WorkerLost', executed = 'maybe', reason = 'signal', entered = 1 },
-      'local f = app.remote(function() enter() ffi.C.kill(ffi.C.getpid(), 11) ffi.C.usleep(1e6) end)', 'ok, e = pcall(f)')
+      'local f = app.remote(function() enter() ffi.C.kill(ffi.C.getpid(), 6) ffi.C.usleep(1e6) end)', 'ok, e = pcall(f)')
   end)
 
   it('Unsupported: a remote function that calls another', function()
