@@ -6,8 +6,10 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local M = {}
 
 -- Output and exit code; LuaJIT's popen does not tell the code.
-local function execute(name, argument)
-  local command = ("'%s/unit/%s' %s 2>&1; code=$?; echo; echo $code"):format(BUILD, name, argument)
+local function execute(name, argument, environment)
+  local variables = ''
+  for variable, value in pairs(environment or {}) do variables = variables .. ("%s='%s' "):format(variable, value) end
+  local command = ("%s'%s/unit/%s' %s 2>&1; code=$?; echo; echo $code"):format(variables, BUILD, name, argument)
   local pipe = assert(io.popen(command))
   local text = pipe:read('*a')
   pipe:close()
@@ -17,7 +19,8 @@ end
 
 --- Makes an `it` of each check of a program; to be called inside a `describe`.
 ---@param name string
-function M.checks(name)
+---@param environment table<string, string>? variables it is run with
+function M.checks(name, environment)
   local list, code = execute(name, '')
   if code ~= 0 then
     busted.it('is built as ' .. name, function() error(list) end)
@@ -25,7 +28,7 @@ function M.checks(name)
   end
   for check in list:gmatch('[^\n]+') do
     busted.it(check, function()
-      local output, result = execute(name, "'" .. check .. "'")
+      local output, result = execute(name, "'" .. check .. "'", environment)
       if result ~= 0 then error(output, 0) end
     end)
   end

@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('a program in C', function()
+  program.checks('check_embed', { EMBED_DEPLOY = 'examples/embed/deploy.lua' })
+end)
