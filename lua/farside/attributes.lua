@@ -65,16 +65,6 @@ local function quoted_end(source, first)
   return nil
 end
 
---- Returns the last byte of the number at `first`, with its suffix; as greedy as LuaJIT, so `3..x` is one bad number.
-local function number_end(source, first)
-  local exponent = source:find('^0[xX]', first) and '^[pP][+-]' or '^[eE][+-]'
-  local _, last = source:find('^[%w_.\128-\255]+', first)
-  while source:find(exponent, last) do
-    _, last = source:find('^[%w_.\128-\255]*', last + 2)
-  end
-  return last
-end
-
 --- Returns where the first token can stand: after a byte order mark and a `#` line, which LuaJIT skips too.
 local function header_end(source)
   local first = source:sub(1, 3) == '\239\187\191' and 4 or 1
@@ -100,7 +90,9 @@ local function read_token(source, first)
     local word = source:sub(first, last)
     return KEYWORDS[word] and word or 'name', last
   end
-  if source:find('^%.?%d', first) then return 'number', number_end(source, first) end
+  -- A sign in an exponent or a point in front makes tokens of its own here; the last one is a number all the same.
+  _, last = source:find('^%d[%w_.\128-\255]*', first)
+  if last then return 'number', last end
 
   local char = source:sub(first, first)
   if char == '"' or char == "'" then
