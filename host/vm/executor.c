@@ -346,24 +346,25 @@ static void on_message(struct executor *executor, struct message *message) {
   payload_unref(message->body);
 }
 
-// Reads without waiting. Returns how many calls came.
-static int receive(struct executor *executor) {
+// Reads without waiting. True: something came, or nothing will come any more.
+static bool receive(struct executor *executor) {
   size_t size;
   unsigned char *space = reader_space(executor->reader, &size);
   ssize_t n = space ? recv(executor->data, space, size, MSG_DONTWAIT) : 0;
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-  if (n <= 0) {
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (n > 0)
+    reader_received(executor->reader, (size_t)n);
+  else
     executor->router_gone = true;
-    return 0;
-  }
-  reader_received(executor->reader, (size_t)n);
+  return true;
+}
+
+static void start_calls(struct executor *executor) {
   struct message message;
-  int result, count = 0;
-  while (!executor->tainted && (result = reader_next(executor->reader, &message)) == FRAME_OK) {
+  int result = FRAME_MORE;
+  while (!executor->tainted && (result = reader_next(executor->reader, &message)) == FRAME_OK)
     on_message(executor, &message);
-    count++;
-  }
-  if (executor->tainted || result == FRAME_MORE) return count;
+  if (result == FRAME_OK || result == FRAME_MORE) return;
   fprintf(stderr, "farside: the router sent bytes that are no frames: %s\n",
           reader_error(executor->reader, NULL, NULL));
   exit(EXIT_INTERNAL);
@@ -410,15 +411,25 @@ static void deliver_cancels(struct executor *executor) {
 
 // ---- turns ----
 
-// Sleeps until calls (if `data`), the warden or the instant come.
+// Nobody waits for the results of what is suspended.
+static void cancel_all(struct executor *executor) {
+  for (struct running *running = executor->running, *next; running; running = next) {
+    next = running->next;
+    cancel_suspended(executor, running->call.sequence, CANCEL_SHUTDOWN);
+  }
+}
+
+// Sleeps until something can be received (if `data`), the warden or the instant comes.
 static void sleep_until(struct executor *executor, int64_t until, bool data) {
   struct pollfd fds[] = {{.fd = data ? executor->data : -1, .events = POLLIN},
                          {.fd = warden_fd(executor->warden), .events = POLLIN}};
   int64_t left = until - wait_now();
   if (left < 0) left = 0;
   struct timespec timeout = {left / NANOSECONDS_PER_SECOND, left % NANOSECONDS_PER_SECOND};
-  ppoll(fds, 2, until == INT64_MAX ? NULL : &timeout, NULL);
-  if (!fds[1].revents) return;
+  int count = ppoll(fds, 2, until == INT64_MAX ? NULL : &timeout, NULL);
+  if (count > 0 && fds[0].revents && receive(executor) && executor->router_gone)
+    cancel_all(executor);
+  if (count <= 0 || !fds[1].revents) return;
   warden_woken(executor->warden);
   deliver_cancels(executor);
 }
@@ -436,15 +447,13 @@ bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
   (void)L;
   flush(executor);
   if (shall_end(executor)) return false;
+  bool came = false, open = !executor->router_gone;
   wait_begin(&executor->wait);
-  int count = 0;
-  while (!executor->router_gone && !(count = receive(executor)) && wait_now() < until &&
-         wait_again(&executor->wait))
-    continue;
-  if (!count && !executor->router_gone) sleep_until(executor, until, true);
-  if (!count && executor->router_gone)
-    sleep_until(executor, until < wait_now() + LIMIT_GRACE ? until : wait_now(), false);
+  while (open && !came && wait_again(&executor->wait) && wait_now() < until)
+    came = receive(executor);
+  if (!came || executor->router_gone) sleep_until(executor, until, open);
   wait_end(&executor->wait);
+  start_calls(executor);
   flush(executor);
   return !shall_end(executor);
 }
