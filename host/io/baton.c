@@ -75,28 +75,32 @@ static bool take_spinning(struct baton *baton) {
 
 static void take_waiting(struct baton *baton) {
   pthread_mutex_lock(&baton->lock);
+  uint64_t ticket = baton->tickets++;
+  bool is_next = ticket == baton->served;
   atomic_fetch_add(&baton->wanted, 1);
   atomic_fetch_add(&baton->attention, 1);
   pthread_mutex_unlock(&baton->lock);
   baton->wake(baton->owner);
-  bool taken = take_spinning(baton);
+  bool taken = is_next && take_spinning(baton);
   pthread_mutex_lock(&baton->lock);
-  while (!taken && !(taken = baton_try(baton))) {
+  while (!taken) {
+    is_next = ticket == baton->served;
+    if (is_next && (taken = baton_try(baton))) break;
     // Whoever holds it now may have gone to sleep after the last wake.
-    baton->wake(baton->owner);
+    if (is_next) baton->wake(baton->owner);
     wait_until(baton, INT64_MAX);
   }
+  baton->served++;
   atomic_fetch_sub(&baton->wanted, 1);
-  atomic_fetch_sub(&baton->attention, 1);
-  // Those that stood back for the takers.
-  if (baton->passive) pthread_cond_broadcast(&baton->changed);
+  // Those that stood back.
+  if (atomic_fetch_sub(&baton->attention, 1) > 1) pthread_cond_broadcast(&baton->changed);
   pthread_mutex_unlock(&baton->lock);
 }
 
 void baton_take(struct baton *baton) {
-  if (baton_try(baton)) return;
   assert(!baton_mine(baton));
-  take_waiting(baton);
+  bool is_wanted = atomic_load_explicit(&baton->wanted, memory_order_relaxed) > 0;
+  if (is_wanted || !baton_try(baton)) take_waiting(baton);
 }
 
 void baton_news(struct baton *baton) {

@@ -1,7 +1,8 @@
 // The baton: who holds it runs the loop. A mutex that costs two atomic operations when nobody else
 // wants it, and that tells its holder who does.
 //
-// There are two kinds of waiting for it. A taker wants to do something and is served first. A
+// There are two kinds of waiting for it. A taker wants to do something and is served first; who
+// gives the baton and wants it again at once stands behind those that waited meanwhile. A
 // thread that passes the baton on while it itself waits for something in the loop wants only to
 // look, after something happened, whether it was that; or to turn the loop when nobody else does.
 #pragma once
@@ -16,6 +17,7 @@ struct baton {
   _Atomic uint32_t attention;  // threads to be told when it becomes free; 0: giving is cheap
   _Atomic uint32_t wanted;     // takers; changed under the lock
   pthread_mutex_t lock;
+  uint64_t tickets, served;  // takers are served in their order; under the lock
   pthread_cond_t changed;
   uint32_t passive;         // threads that passed it on; under the lock
   _Atomic uint32_t behind;  // of those, the ones that have not looked since the last news
