@@ -20,9 +20,10 @@
 // `current` is a sequence times two, plus this bit.
 enum { STOPPING = 1 };
 
-static const int kAgainMs = 5;  // between two signals to a call that does not stop
-static const int64_t kAlone =
-    NANOSECONDS_PER_SECOND;  // the router is gone: how long contexts have for their exits
+// Between two signals to a call that does not stop.
+static const int kAgainMs = 5;
+// How long contexts have for their exits when the router is gone.
+static const int64_t kAlone = NANOSECONDS_PER_SECOND;
 
 struct warden {
   struct warden_options options;
@@ -50,6 +51,16 @@ bool warden_leave(struct warden *warden) {
   if (atomic_compare_exchange_strong(&warden->current, &current, 0)) return true;
   atomic_store(&warden->current, 0);
   return false;
+}
+
+static bool claim(struct warden *warden, uint64_t sequence) {
+  uint64_t running = sequence << 1;
+  return atomic_compare_exchange_strong(&warden->current, &running, running | STOPPING);
+}
+
+void warden_claim(struct warden *warden) {
+  claim(warden, atomic_load(&warden->current) >> 1);
+  eventfd_write(warden->out_ready, 1);
 }
 
 bool warden_stopping(const struct warden *warden) {
@@ -99,53 +110,63 @@ void warden_send(struct warden *warden, struct message *message) {
 
 // ---- the warden's side ----
 
-static void on_cancel(struct warden *warden, const struct message *message) {
+// Kept first, then looked whether it runs: an executor that enters it meanwhile looks after it has
+// entered. One of the two sees the other. False: the router sends more than any router does.
+static bool on_cancel(struct warden *warden, const struct message *message) {
   enum cancel_reason reason = (enum cancel_reason)message->reason;
   pthread_mutex_lock(&warden->lock);
-  // Kept first, then looked whether it runs: an executor that enters it meanwhile looks after it has entered. One of the two sees the other.
-  if (worker_cancel(warden->worker, message->sequence, reason)) {
+  bool kept = worker_cancel(warden->worker, message->sequence, reason);
+  atomic_store(&warden->cancels, worker_cancels(warden->worker));
+  if (kept && claim(warden, message->sequence)) {
+    worker_take(warden->worker, message->sequence, &reason);
     atomic_store(&warden->cancels, worker_cancels(warden->worker));
-    uint64_t running = message->sequence << 1;
-    if (atomic_compare_exchange_strong(&warden->current, &running, running | STOPPING)) {
-      worker_take(warden->worker, message->sequence, &reason);
-      atomic_store(&warden->cancels, worker_cancels(warden->worker));
-    }
   }
   pthread_mutex_unlock(&warden->lock);
   eventfd_write(warden->executor_ready, 1);
+  return kept;
 }
 
 static void drain(struct warden *warden) {
   atomic_store(&warden->draining, true);
   eventfd_write(warden->executor_ready, 1);
-  warden->options.interrupt(
-      warden->options.owner);  // of a system call; no call of a function is claimed by it
+  // The executor may wait for the lock of the benchmark; a call that runs is left in peace.
+  if (!atomic_load(&warden->current)) warden->options.interrupt(warden->options.owner);
 }
 
-static void on_message(struct warden *warden, struct message *message) {
+static bool on_start(struct warden *warden, struct message *message) {
+  pthread_mutex_lock(&warden->lock);
+  bool first = !warden->started;
+  if (first) {
+    warden->start = *message;  // the body waits for the executor
+    message->body = NULL;
+    warden->started = true;
+    pthread_cond_broadcast(&warden->changed);
+  }
+  pthread_mutex_unlock(&warden->lock);
+  return first;
+}
+
+static void on_ping(struct warden *warden, const struct message *message) {
+  struct message pong = {.type = MESSAGE_PONG, .sequence = message->sequence};
+  warden_send(warden, &pong);
+}
+
+// False: this is not how a router speaks.
+static bool on_message(struct warden *warden, struct message *message) {
   switch (message->type) {
     case MESSAGE_START:
-      pthread_mutex_lock(&warden->lock);
-      warden->start = *message;
-      warden->started = true;
-      pthread_cond_broadcast(&warden->changed);
-      pthread_mutex_unlock(&warden->lock);
-      return;  // the body waits for the executor
+      return on_start(warden, message);
     case MESSAGE_CANCEL:
-      on_cancel(warden, message);
-      break;
+      return on_cancel(warden, message);
     case MESSAGE_DRAIN:
       drain(warden);
-      break;
-    case MESSAGE_PING: {
-      struct message pong = {.type = MESSAGE_PONG, .sequence = message->sequence};
-      warden_send(warden, &pong);
-      break;
-    }
+      return true;
+    case MESSAGE_PING:
+      on_ping(warden, message);
+      return true;
     default:
-      break;
+      return false;
   }
-  payload_unref(message->body);
 }
 
 // False: the connection has ended, or carries no frames.
@@ -157,9 +178,13 @@ static bool receive(struct warden *warden, struct reader *reader) {
   if (n <= 0) return false;
   reader_received(reader, (size_t)n);
   struct message message;
-  int result;
-  while ((result = reader_next(reader, &message)) == FRAME_OK) on_message(warden, &message);
-  return result == FRAME_MORE;
+  int result = FRAME_MORE;
+  bool good = true;
+  while (good && (result = reader_next(reader, &message)) == FRAME_OK) {
+    good = on_message(warden, &message);
+    payload_unref(message.body);
+  }
+  return good && result == FRAME_MORE;
 }
 
 // True: nothing is left to be sent.
@@ -183,6 +208,8 @@ static void end(struct warden *warden) {
   warden->ended = true;
   pthread_cond_broadcast(&warden->changed);
   pthread_mutex_unlock(&warden->lock);
+  uint64_t current = atomic_load(&warden->current);
+  if (current) claim(warden, current >> 1);
   drain(warden);
 }
 
@@ -193,6 +220,14 @@ static bool is_stopping(struct warden *warden) {
   return stopping;
 }
 
+// How long to wait for whatever comes, in poll's way.
+static int patience(const struct warden *warden, int64_t kill_at) {
+  if (warden_stopping(warden)) return kAgainMs;
+  if (kill_at == INT64_MAX) return -1;
+  int64_t left = kill_at - wait_now();
+  return left < 0 ? 0 : (int)(left / NANOSECONDS_PER_MILLISECOND) + 1;
+}
+
 static void *guard(void *argument) {
   struct warden *warden = argument;
   struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
@@ -201,12 +236,10 @@ static void *guard(void *argument) {
   for (;;) {
     bool sent = !connected || send_out(warden);
     if (sent && is_stopping(warden)) break;
-    bool stopping = warden_stopping(warden);
     struct pollfd fds[2] = {{.fd = warden->out_ready, .events = POLLIN},
                             {.fd = connected ? warden->options.control : -1,
                              .events = (short)(POLLIN | (sent ? 0 : POLLOUT))}};
-    int64_t left = kill_at == INT64_MAX ? -1 : (kill_at - wait_now()) / NANOSECONDS_PER_MILLISECOND;
-    poll(fds, 2, stopping ? kAgainMs : (int)left);
+    poll(fds, 2, patience(warden, kill_at));
     if (wait_now() >= kill_at) kill(0, SIGKILL);
     eventfd_t count;
     if (fds[0].revents) eventfd_read(warden->out_ready, &count);

@@ -8,8 +8,8 @@
 // sequence not running right now is kept: the executor finds it when the call arrives (answered
 // Cancelled, not executed), or at the wait of a suspended call.
 //
-// When the control connection ends (the router is gone) the executor is told to drain, and after a
-// second the whole process group is killed.
+// When the control connection ends (the router is gone) the call that runs is claimed, the executor
+// is told to drain, and after a second the whole process group is killed.
 #pragma once
 
 #include <stdbool.h>
@@ -21,9 +21,9 @@ struct warden;
 
 struct warden_options {
   int control;  // descriptor, taken over
-  void (*interrupt)(
-      void *
-          owner);  // called every few ms, on the warden's thread, while a claimed call does not end, and once for a drain
+  /// Called on the warden's thread: every few ms while a claimed call does not end, and once for a
+  /// drain when no call runs.
+  void (*interrupt)(void *owner);
   void *owner;
 };
 
@@ -40,6 +40,8 @@ void warden_enter(struct warden *warden, uint64_t sequence);
 /// call must not be answered.
 bool warden_leave(struct warden *warden);
 
+/// Claims the call that runs, on behalf of a claim that came before.
+void warden_claim(struct warden *warden);
 /// Whether the call that runs is claimed. Also from a hook, on the executor's thread.
 bool warden_stopping(const struct warden *warden);
 

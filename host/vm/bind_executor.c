@@ -1,13 +1,13 @@
 #include "bind_executor.h"
 
 #include <lauxlib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../core/limits.h"
 #include "../core/pack.h"
 #include "../core/payload.h"
 #include "../io/wait.h"
-#include "codec.h"
 #include "executor.h"
 
 static const char kExecutor[] = "farside.executor";
@@ -57,9 +57,11 @@ static int l_ready(lua_State *L) {
 // executor:goodbye(code, phase, errtable)
 static int l_goodbye(lua_State *L) {
   struct payload *body = NULL;
+  int code = luaL_checkint(L, 2);
+  const char *phase = luaL_checkstring(L, 3);
   lua_settop(L, 4);
-  if (lua_istable(L, 4)) body = codec_encode(L, 4, 1, 0, 0, "error");
-  executor_goodbye(check(L), luaL_checkint(L, 2), luaL_checkstring(L, 3), body);
+  if (lua_istable(L, 4)) body = executor_error_body(check(L), L);
+  executor_goodbye(check(L), code, phase, body);
   return 0;
 }
 
@@ -79,11 +81,23 @@ static int l_pause(lua_State *L) {
   return 0;
 }
 
+// It waits, or has not begun; neither has it ended, nor does it run below.
+static bool is_suspended(lua_State *co) {
+  lua_Debug level;
+  if (lua_status(co) == LUA_YIELD) return true;
+  return lua_status(co) == 0 && lua_gettop(co) > 0 && !lua_getstack(co, 0, &level);
+}
+
 // executor:resume(co, ...) as coroutine.resume
 static int l_resume(lua_State *L) {
   struct executor *executor = check(L);
   lua_State *co = lua_tothread(L, 2);
   luaL_argcheck(L, co, 2, "a coroutine expected");
+  if (!is_suspended(co)) {
+    lua_pushboolean(L, 0);
+    lua_pushliteral(L, "cannot resume a coroutine that is not suspended");
+    return 2;
+  }
   int arguments = lua_gettop(L) - 2;
   if (!lua_checkstack(co, arguments + 1)) return luaL_error(L, "too many values");
   lua_xmove(L, co, arguments);

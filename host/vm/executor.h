@@ -1,10 +1,12 @@
-// The main thread of a worker: reads calls from its data connection, runs each in a coroutine, answers.
+// The main thread of a worker: reads calls from its data connection, runs each in a coroutine,
+// answers.
 //
 //   data connection --> reader --> CALL --> coroutine of the pool --> entry --> RESULT --> one write
 //   control connection <--> warden (warden.h), who cancels and interrupts
 //
-// Calls are entered in the order in which they came; the shared page says how far. Lua drives: dispatch.lua calls executor:turn until it says that the worker
-// shall end (bind_executor.c). A call that waits is a suspended coroutine, resumed by Lua's scheduler through executor_resume.
+// Calls are entered in the order in which they came; the shared page says how far. Lua drives:
+// dispatch.lua calls executor:turn until it says that the worker shall end (bind_executor.c). A call
+// that waits is a suspended coroutine, resumed by Lua's scheduler through executor_resume.
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +16,8 @@ struct executor;
 struct lua_State;
 struct payload;
 
-/// The role `farside worker`, from its first to its last moment. Returns the exit code. The descriptors are taken over.
+/// The role `farside worker`, from its first to its last moment. Returns the exit code. The
+/// descriptors are taken over.
 int executor_main(int data, int control, int page);
 
 // What bind_executor.c binds.
@@ -29,19 +32,25 @@ void executor_open(struct executor *executor, const struct executor_callbacks *c
 void executor_ready(struct executor *executor, struct payload *body);
 void executor_goodbye(struct executor *executor, int code, const char *phase, struct payload *body);
 
-/// One turn: waits at most until `until`, starts what came, sends what is answered. False: the worker shall end, and no call is left.
+/// The error table on top of L, popped, as a body; where its data cannot travel, without it.
+struct payload *executor_error_body(struct executor *executor, struct lua_State *L);
+
+/// One turn: waits at most until `until`, starts what came, sends what is answered. False: the worker
+/// shall end, and no call is left.
 bool executor_turn(struct executor *executor, struct lua_State *L, int64_t until);
 
-/// Waits without taking calls, until `until` or until a cancel has come.
+/// Waits without taking calls, until `until` or until a cancel has come. A call that runs is meanwhile
+/// one that waits.
 void executor_pause(struct executor *executor, struct lua_State *L, int64_t until);
 
-/// Resumes the coroutine `co`, on whose stack its `arguments` lie; leaves what it yields, returns or raises there. As lua_resume.
+/// Resumes the coroutine `co`, on whose stack its `arguments` lie, as lua_resume. What it yields or
+/// raises lies there then; the results of a call do not.
 int executor_resume(struct executor *executor, struct lua_State *L, struct lua_State *co,
                     int arguments);
 
 /// The worker shall end.
 bool executor_draining(const struct executor *executor);
 
-/// Takes or gives the lock that lets one worker at a time measure on this machine. A
-/// drain ends the wait for it.
+/// Takes or gives the lock that lets one worker at a time measure on this machine. A drain ends the
+/// wait for it.
 void executor_measure(struct executor *executor, bool begin);

@@ -16,13 +16,15 @@ void interrupt_send(const struct interrupt *interrupt, pthread_t thread) {
   pthread_kill(thread, SIGPROF);
 }
 
+// As long as it is wanted the hook stays: whoever catches the error has it again at the next
+// instruction, out to the outermost function.
 static void on_hook(lua_State *L, lua_Debug *event) {
   (void)event;
-  lua_sethook(L, NULL, 0, 0);
   lua_getfield(L, LUA_REGISTRYINDEX, kKey);
   const struct interrupt *interrupt = lua_touserdata(L, -1);
   lua_pop(L, 1);
   if (interrupt && interrupt->wanted(interrupt->owner)) luaL_error(L, "interrupted");
+  lua_sethook(L, NULL, 0, 0);
 }
 
 // lua_sethook is one of the few functions of Lua that may be called from a signal handler.

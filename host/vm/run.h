@@ -1,4 +1,5 @@
-// The role of a client, and what else people type: `farside run SCRIPT`, --help, --version. The commands are Lua (lua/farside/cli).
+// The role of a client, and what else people type: `farside run SCRIPT`, --help, --version. The
+// commands are Lua (lua/farside/cli).
 #pragma once
 
 /// Returns the exit code.

@@ -20,7 +20,8 @@ static const char kRole[] = "farside.role";
 
 // ---- memory ----
 
-// LuaJIT's own allocator maps and unmaps each large block, and a new page costs twenty times its copy; malloc can be told to keep them.
+// LuaJIT's own allocator maps and unmaps each large block, and a new page costs twenty times its
+// copy; malloc can be told to keep them.
 static void *allocate(void *owner, void *old, size_t old_size, size_t size) {
   (void)owner, (void)old_size;
   if (size) return realloc(old, size);
@@ -30,7 +31,7 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size) {
 
 void vm_keep_blocks(void) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
   mallopt(M_TOP_PAD, 1 << 20);
 }
 

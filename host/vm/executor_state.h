@@ -1,0 +1,91 @@
+// What the files of the executor share: the worker's state and the calls that were entered. Not for
+// others.
+#pragma once
+
+#include <lua.h>
+#include <pthread.h>
+
+#include "../core/buffer.h"
+#include "../core/message.h"
+#include "../io/wait.h"
+#include "executor.h"
+#include "interrupt.h"
+
+// A call that was entered and has not ended.
+struct running {
+  struct message call;  // its body only until it is entered
+  lua_State *co;
+  int anchor;     // keeps `co` alive: its place in the pool's table
+  int arguments;  // on the stack of `co`, before it is entered; negative: it was refused
+  int status;     // of the last lua_resume
+  int64_t entered;
+  bool has_yielded;
+  bool is_cancelled;      // Lua was told
+  bool is_claimed;        // by the warden: it is not answered
+  struct running *outer;  // while it runs: the call below it on the C stack, which blocks
+  struct running *next;
+};
+
+// Steps that may run out of memory, called under protection.
+enum { STEP_PREPARE, STEP_ANSWER, STEPS };
+
+struct executor {
+  lua_State *L;
+  struct interrupt interrupt;
+  pthread_t thread;
+  struct warden *warden;
+  struct page *page;
+  int data;
+  struct reader *reader;
+  struct buffer out;
+  struct wait wait;
+  struct executor_callbacks callbacks;
+  uint64_t last;  // sequence
+  uint32_t generation;
+  struct running *running, *spare;
+  struct running *active;  // the one that runs now
+  struct running *work;    // what a step is about
+  int pool;                // registry references: coroutines by anchor;
+  int xpcall;              // the function;
+  int steps[STEPS];        // the functions
+  void *reserve;           // memory for the time when there is none
+  int measure_fd;
+  bool router_gone, tainted;
+};
+
+/// Pushes a callback or a table that Lua has given.
+void executor_push(lua_State *L, int reference);
+
+// ---- answers (executor_answer.c) ----
+
+/// Queues an answer to `call`; takes over the body. Large ones are written at once.
+void executor_answer(struct executor *executor, const struct message *call, enum message_type type,
+                     int64_t elapsed, struct payload *body);
+
+/// It ended before its function was entered.
+void executor_answer_cancelled(struct executor *executor, const struct message *call,
+                               enum cancel_reason reason);
+
+/// The same without any memory of Lua's: there was none for the call's values.
+void executor_answer_memory(struct executor *executor, const struct message *call, bool entered);
+
+/// Writes what is queued, waiting until the router takes it.
+void executor_flush(struct executor *executor);
+
+// ---- calls (executor_call.c) ----
+
+/// Prepares the state for calls. May raise.
+void executor_call_open(struct executor *executor);
+
+/// Runs a call until it ends or waits. The body stays the caller's.
+void executor_call_start(struct executor *executor, lua_State *L, const struct message *message);
+
+/// Tells Lua of the calls that are cancelled while they wait. Returns how many there were.
+int executor_call_cancels(struct executor *executor, lua_State *L);
+
+/// Cancels all that wait, because the router is gone.
+void executor_call_cancel_all(struct executor *executor, lua_State *L);
+
+/// The call that runs is about to block, or goes on.
+void executor_call_block(struct executor *executor);
+void executor_call_unblock(struct executor *executor);
