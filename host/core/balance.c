@@ -14,14 +14,18 @@ static double tie_above(double seconds) {
   return seconds + (share > kTieSeconds ? share : kTieSeconds);
 }
 
-int balance_choose(const struct candidate *candidates, uint32_t count, double workload) {
-  double best = -1, best_free = -1;
+int balance_choose(const struct candidate *candidates, uint32_t count, double workload,
+                   uint32_t *best) {
+  double least = -1, best_free = -1;
   for (uint32_t i = 0; i < count; i++) {
     double end = finish(&candidates[i], workload);
-    if (best < 0 || end < best) best = end;
+    if (least < 0 || end < least) {
+      least = end;
+      *best = i;
+    }
     if (candidates[i].free && (best_free < 0 || end < best_free)) best_free = end;
   }
-  if (best_free < 0 || best_free > tie_above(best)) return BALANCE_WAIT;
+  if (best_free < 0 || best_free > tie_above(least)) return BALANCE_WAIT;
   for (uint32_t i = 0; i < count; i++)
     if (candidates[i].free && finish(&candidates[i], workload) <= tie_above(best_free))
       return (int)i;

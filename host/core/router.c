@@ -96,6 +96,7 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->skip);
   free(deployment->candidates);
   free(deployment->places);
+  free(deployment->promised);
   free(deployment);
 }
 
@@ -184,6 +185,7 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->skip = xcalloc(options->function_count, 1);
   deployment->candidates = xcalloc(options->workers, sizeof *deployment->candidates);
   deployment->places = xcalloc(options->workers, sizeof *deployment->places);
+  deployment->promised = xcalloc(options->workers, sizeof *deployment->promised);
   queue_init(&deployment->queue, options->function_count);
 
   uint32_t number = router->deployment_count++;
@@ -263,12 +265,19 @@ static struct payload *refusal(struct router *router, const struct peer *peer, u
     error_message(&writer, "the router is ending");
     return error_end(&writer);
   }
-  if (deployment->state == DEPLOYMENT_FAILED) return router_deployment_failed(deployment);
+  if (deployment->state == DEPLOYMENT_FAILED)
+    return router_deployment_failed(deployment, EXECUTED_NO);
   size_t size = message->body ? message->body->size : 0;
   if (peer->calls >= LIMIT_IN_FLIGHT) return overloaded("client", LIMIT_IN_FLIGHT);
   if (deployment->queue.count >= LIMIT_QUEUE) return overloaded("deployment", LIMIT_QUEUE);
   if (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
     return overloaded("memory", LIMIT_QUEUE_BYTES);
+  if (!(message->flags & CALL_DEFAULT_DEADLINE) && message->remaining <= 0) {
+    error_begin(&writer, ERROR_DEADLINE_EXCEEDED, EXECUTED_NO, true, "router");
+    error_message(&writer, "the deadline had passed when the call came");
+    error_string(&writer, "phase", "queue");
+    return error_end(&writer);
+  }
   return NULL;
 }
 
@@ -389,7 +398,8 @@ bool router_drained(const struct router *router) {
 
 // A copy: the caller may keep it on another thread.
 static struct payload *failure_of(const struct deployment *deployment) {
-  if (deployment->state == DEPLOYMENT_FAILED) return router_deployment_failed(deployment);
+  if (deployment->state == DEPLOYMENT_FAILED)
+    return router_deployment_failed(deployment, EXECUTED_NO);
   const struct payload *failure = deployment->failure;
   return failure ? payload_copy(failure->parts[0].bytes, failure->size) : NULL;
 }

@@ -137,9 +137,14 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
                                       .reason = (uint8_t)reason});
 }
 
+// An attempt before this one may have run.
+static enum executed executed_before(const struct call *call) {
+  return call->attempt > 1 ? EXECUTED_MAYBE : EXECUTED_NO;
+}
+
 static enum executed executed_now(struct router *router, const struct call *call) {
   const struct worker *worker = worker_of(router, call);
-  if (!worker) return EXECUTED_NO;
+  if (!worker) return executed_before(call);
   return call->started || worker->entered >= call->sequence ? EXECUTED_YES : EXECUTED_MAYBE;
 }
 
@@ -153,7 +158,7 @@ static void write_call(struct error_writer *writer, struct router *router,
 static struct payload *not_ready(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = deployment_of(router, call);
   struct error_writer writer;
-  error_begin(&writer, ERROR_NOT_READY, EXECUTED_NO, true, "router");
+  error_begin(&writer, ERROR_NOT_READY, executed_before(call), true, "router");
   error_message(&writer, "no worker of deployment '%s' became ready within %.3g s%s",
                 deployment->name, seconds(now - call->admitted),
                 deployment->failure ? "; the last failure is the cause" : "");
@@ -168,7 +173,7 @@ static struct payload *deadline_exceeded(struct router *router, struct call *cal
   enum executed executed = executed_now(router, call);
   bool queued = call->state == CALL_QUEUED;
   struct error_writer writer;
-  error_begin(&writer, ERROR_DEADLINE_EXCEEDED, executed, queued, "router");
+  error_begin(&writer, ERROR_DEADLINE_EXCEEDED, executed, executed == EXECUTED_NO, "router");
   error_message(&writer,
                 queued ? "the deadline passed after %.3g s in the queue"
                        : "the deadline passed after %.3g s, while it ran",
@@ -386,13 +391,20 @@ static double backlog(const struct worker *worker, int64_t now) {
   return left > 0 ? left : elapsed;
 }
 
-// Index of the worker in the deployment, or BALANCE_WAIT. `*later`: seconds after which a wait for
-// a busy one should be thought over, or negative.
-static int choose(struct router *router, struct deployment *deployment, const struct call *call,
-                  int64_t now, double *later) {
+// Where a call is to go.
+struct choice {
+  uint32_t worker;  // in the deployment; ROUTER_NONE: it waits
+  uint32_t
+      awaited;   // the busy one it waits for although another is free; ROUTER_NONE: none is free
+  double later;  // predicted seconds until that one has a slot
+};
+
+static struct choice choose(struct router *router, struct deployment *deployment,
+                            const struct call *call, int64_t now) {
   uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
+  struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
   struct candidate *candidates = deployment->candidates;
-  uint32_t *places = deployment->places;
+  uint32_t *places = deployment->places, best = 0;
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
     if (!may_serve(worker)) continue;
@@ -402,16 +414,18 @@ static int choose(struct router *router, struct deployment *deployment, const st
     candidates[count++] = (struct candidate){
         .score = worker->scores[call->function], .round_trip = worker->round_trip, .free = is_free};
   }
-  *later = -1;
-  if (!any_free) return BALANCE_WAIT;
+  if (!any_free) return choice;
   for (uint32_t i = 0; i < count; i++)
-    candidates[i].backlog = backlog(router->workers[deployment->first_worker + places[i]], now);
-  int chosen = balance_choose(candidates, count, call->workload);
-  if (chosen >= 0) return (int)places[chosen];
-  for (uint32_t i = 0; i < count; i++)
-    if (!candidates[i].free && (*later < 0 || candidates[i].backlog < *later))
-      *later = candidates[i].backlog;
-  return BALANCE_WAIT;
+    candidates[i].backlog = backlog(router->workers[deployment->first_worker + places[i]], now) +
+                            deployment->promised[places[i]];
+  int chosen = balance_choose(candidates, count, call->workload, &best);
+  if (chosen != BALANCE_WAIT) {
+    choice.worker = places[chosen];
+  } else {
+    choice.awaited = places[best];
+    choice.later = candidates[best].backlog;
+  }
+  return choice;
 }
 
 static void assign(struct router *router, struct worker *worker, struct call *call, int64_t now) {
@@ -441,6 +455,33 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
 // that they would starve it.
 static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
 
+// How many calls behind one that waits for a busy worker are looked at.
+enum { LOOK_BEHIND = 64 };
+
+static double predicted(const struct router *router, const struct deployment *deployment,
+                        const struct call *call, uint32_t worker) {
+  double score = router->workers[deployment->first_worker + worker]->scores[call->function];
+  return score > 0 ? call->workload / score : 0;
+}
+
+// The first call waits for a busy worker that will end it sooner than a free one. Each that does so is work in front of those behind it, so further
+// back one may be better off with the free worker now: without this a slow worker would stay idle however long the queue is.
+static struct call *look_behind(struct router *router, struct deployment *deployment,
+                                struct call *call, struct choice *choice, int64_t now) {
+  struct queue_item *item = &call->item;
+  for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
+    deployment->promised[choice->awaited] +=
+        predicted(router, deployment, (struct call *)item, choice->awaited);
+    item = item->next;
+    if (item && ((struct call *)item)->deadline <= now) item = NULL;  // about to end
+    if (!item) break;
+    *choice = choose(router, deployment, (struct call *)item, now);
+    if (choice->worker != ROUTER_NONE) break;
+  }
+  memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
+  return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
+}
+
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
   if (!deployment->queue.count) return;
   double soonest = -1;
@@ -448,14 +489,20 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
   bool skipped = false;
   while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
     struct call *call = (struct call *)item;
-    double later;
-    int chosen = choose(router, deployment, call, now, &later);
-    if (chosen != BALANCE_WAIT) {
-      assign(router, router->workers[deployment->first_worker + (uint32_t)chosen], call, now);
+    if (call->deadline <= now) {
+      router_call_timer(router, call, now);
       continue;
     }
-    if (later >= 0 && (soonest < 0 || later < soonest)) soonest = later;
-    if (deployment->function_count == 1 || now - call->admitted > kPatience) break;
+    struct choice choice = choose(router, deployment, call, now);
+    if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
+      if (soonest < 0 || choice.later < soonest) soonest = choice.later;
+      call = look_behind(router, deployment, call, &choice, now);
+    }
+    if (choice.worker != ROUTER_NONE) {
+      assign(router, router->workers[deployment->first_worker + choice.worker], call, now);
+      continue;
+    }
+    if (deployment->function_count == 1 || now - ((struct call *)item)->admitted > kPatience) break;
     if (!skipped) memset(deployment->skip, 0, deployment->function_count);
     skipped = true;
     deployment->skip[item->line] = 1;
@@ -465,11 +512,12 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
                now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND / 10);
 }
 
-struct payload *router_deployment_failed(const struct deployment *deployment) {
+struct payload *router_deployment_failed(const struct deployment *deployment,
+                                         enum executed executed) {
   static const char *const phases[] = {"crash_loop", "bundle",     "context",
                                        "benchmark",  "crash_loop", "crash_loop"};
   struct error_writer writer;
-  error_begin(&writer, ERROR_DEPLOYMENT_FAILED, EXECUTED_NO, false, "router");
+  error_begin(&writer, ERROR_DEPLOYMENT_FAILED, executed, false, "router");
   error_message(
       &writer,
       "the workers of deployment '%s' do not become ready (%u failures); the last one is the cause",
@@ -482,6 +530,9 @@ struct payload *router_deployment_failed(const struct deployment *deployment) {
 
 void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now) {
   struct queue_item *item;
-  while ((item = queue_oldest(&deployment->queue, NULL)))
-    router_call_fail(router, (struct call *)item, router_deployment_failed(deployment), now);
+  while ((item = queue_oldest(&deployment->queue, NULL))) {
+    struct call *call = (struct call *)item;
+    router_call_fail(router, call, router_deployment_failed(deployment, executed_before(call)),
+                     now);
+  }
 }

@@ -83,6 +83,7 @@ struct deployment {
   unsigned char *skip;           // scratch, one a line
   struct candidate *candidates;  // scratch, one a worker
   uint32_t *places;              // scratch, one a worker
+  double *promised;              // scratch, one a worker: seconds of waiting calls that wait for it
 };
 
 struct peer {
@@ -148,7 +149,8 @@ void router_call_answered(struct router *router, struct worker *worker, struct m
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now);
 /// Ends all waiting calls with DeploymentFailed.
 void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now);
-struct payload *router_deployment_failed(const struct deployment *deployment);
+struct payload *router_deployment_failed(const struct deployment *deployment,
+                                         enum executed executed);
 
 // router_worker.c
 void router_worker_start(struct router *router, struct worker *worker, int64_t now);

@@ -217,7 +217,8 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
       router_call_answered(router, worker, message, now);
       return;  // which took the body
     case MESSAGE_READY:
-      if (worker->state == WORKER_STARTING && message->generation == worker->generation)
+      if (worker->state == WORKER_STARTING && !worker->killed &&
+          message->generation == worker->generation)
         ready(router, worker, message, now);
       break;
     case MESSAGE_PONG:

@@ -1,0 +1,332 @@
+// A simulated world around the cores of router and client: virtual time, and all chance from one
+// seed.
+//
+//   world.c      draws a world from a seed, lives through its steps, ends it
+//   event.c      what happens next; the trace
+//   clients.c    clients: some well-behaved, some not
+//   processes.c  workers' processes: slow, dying, answering twice or for others
+//   shell.c      stands where host/io stands: brings events to the router, carries out its actions
+//   truth.c      knows what really happened and holds each action against it
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "../../host/core/client.h"
+#include "../../host/core/limits.h"
+#include "../../host/core/message.h"
+#include "../../host/core/payload.h"
+#include "../../host/core/router.h"
+#include "chance.h"
+
+#define MICROSECONDS(n) ((int64_t)(n)*1000)
+#define MILLISECONDS(n) ((int64_t)(n)*NANOSECONDS_PER_MILLISECOND)
+#define SECONDS(n) ((int64_t)(n)*NANOSECONDS_PER_SECOND)
+
+enum {
+  CLIENTS = 8,
+  DEPLOYMENTS = 3,
+  FUNCTIONS = 4,
+  WORKERS = 8,  // of one deployment
+  SEATS = DEPLOYMENTS * WORKERS,
+  HELD = 32,  // calls that a process can have; the router gives it 16 at most
+  CHARGES = 5,
+  RING = 50,
+};
+
+// ---- what happens ----
+
+enum happening {
+  // events
+  CLIENT_ACTS,
+  CLIENT_SENDS,  // its message reaches the router
+  CLIENT_GETS,
+  WORKER_GETS,
+  WORKER_SENDS,  // its message reaches the router
+  WORKER_LOADED,
+  WORKER_ENTERS,
+  WORKER_ENDS,  // a call
+  WORKER_DIES,
+  WORKER_LOST_SEEN,  // the router is told that a process has ended
+  TICK,
+  // what else is in the trace
+  CLIENT_COMES,
+  CLIENT_GOES,
+  ROUTER_STARTS,
+  ROUTER_KILLS,
+  ROUTER_LOGS,
+  ROUTER_DRAINS,
+  FAULTS_STOP,
+  HAPPENINGS
+};
+
+struct event {
+  int64_t at;
+  enum happening kind;
+  uint32_t who, generation;  // a seat and its process, or a client and its incarnation
+  uint64_t sequence;
+  struct message message;
+};
+
+struct moment {
+  int64_t at;
+  enum happening kind;
+  uint32_t who, generation, type;  // type: of the message, if any
+  uint64_t call, sequence;
+};
+
+// ---- the truth about one call ----
+
+enum where { AT_CLIENT, IN_QUEUE, IN_SLOT, AT_END };
+
+struct record {
+  struct record *older, *newer;  // those the router knows, by deployment, in order of admission
+  struct call_id id;
+  uint32_t number, client, deployment, function;
+  enum where where;
+  bool idempotent, default_deadline, default_timeout;
+  bool answered;         // the router has sent its outcome, or nobody is there to get it
+  bool lost;             // its worker was lost: the outcome has to say so
+  bool owed;             // the outcome has to come in this step
+  bool cancelled;        // its client has asked for it
+  bool never;            // an outcome said that the function was not entered
+  bool result;           // the outcome was a result
+  bool told;             // its client has it
+  int refusal;           // the enum error_name with which it has to be refused, or -1
+  uint32_t incarnation;  // of its client
+  int64_t admitted, deadline, answered_at;
+  double workload;
+  uint32_t worker, generation, attempt;  // of the latest dispatch
+  uint64_t sequence;
+  uint32_t spent;    // attempts that may have entered
+  uint32_t entries;  // real ones
+};
+
+// ---- clients ----
+
+struct person {
+  struct client *client;
+  bool connected;
+  uint32_t incarnation;
+  int64_t latency, last_sent, last_got;
+  int64_t gap;              // between acts
+  uint32_t calls;           // that the router has not forgotten
+  struct record **records;  // in the order of the calls
+  uint32_t record_count, record_capacity;
+  struct record **index;  // by call number: a hash table, NULL: free
+  uint32_t index_capacity;
+};
+
+// ---- workers' processes ----
+
+struct held {
+  struct record *record;
+  uint64_t sequence;
+  uint32_t attempt;
+  bool entered, cancelled;
+};
+
+// What really stands in a place.
+struct process {
+  bool alive;
+  uint32_t generation;
+  int64_t data_in, control_in, data_out, control_out;  // arrival of the last message on each
+  int64_t paused_until;
+  bool deaf;      // answers no pings
+  bool stubborn;  // ends no call when told to
+  bool leaving;   // enters nothing more
+  bool doomed;    // its death is planned
+  uint32_t slowness;
+  uint64_t entered, entered_safe;  // the shared page; as it was when the oldest message that has
+                                   // not arrived was sent
+  uint32_t under_way;              // messages that have not arrived
+  uint64_t seen;                   // the highest sequence that came
+  struct held held[HELD];
+  uint32_t held_count;
+  uint64_t cancels[HELD];  // for calls that have not come yet
+  uint32_t cancel_count;
+  bool entry_planned;
+  enum lost_reason reason;
+  int code;
+};
+
+// What the router has been told about a place, and what follows from it.
+struct seat {
+  uint32_t deployment, generation;
+  bool standing;  // from START until the end of the process was told
+  bool ready, killed, given_up, draining, tainted;
+  bool other_manifest;  // it has told one
+  bool hopeless;        // the next process would fail in the same way
+  bool charged;         // the latest end counts for a crash loop
+  int64_t started_at, ready_at, emptied_at, ping_at;
+  uint64_t finished, starts;
+  uint32_t bad_answers, unanswered;
+  uint64_t pings;
+  bool start_owed;  // in this step
+  struct record *slots[HELD];
+  uint32_t slot_count;
+};
+
+struct app {
+  uint32_t function_count, worker_count, first_worker;
+  struct router_function functions[FUNCTIONS];
+  int64_t service[FUNCTIONS];  // for a workload of 1
+  bool scored;
+  char manifest[64];
+  struct record *oldest, *newest;
+  uint32_t queued, running, ready;
+  bool was_ready, failed;
+  int64_t charges[CHARGES];
+  uint32_t charge_count;
+  int64_t canary_at;                 // the latest start of a failed deployment, or when it failed
+  uint32_t storm_from, storm_until;  // steps in which no process becomes ready
+  struct record *waiting;            // the oldest in the queue, while a worker could take it
+  int64_t waiting_since;
+};
+
+// Chances of one in so many; 0: never.
+struct rates {
+  uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first;
+  uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
+      wrong_epoch, given_back, says_started, deaf, paused, stubborn, taints, zombie, flood;
+  uint32_t cancel, vanish, mischief, burst, default_timeout, quick_timeout, burst_latency;
+};
+
+struct statistics {
+  uint64_t outcomes[32];  // by enum error_name
+  uint64_t results, retried, requeued, dispatched;
+  uint64_t kills, starts, canaries, failed, zombies, bad_answers, grace_kills, heartbeat_kills,
+      reserved;
+};
+
+struct world {
+  uint64_t seed;
+  struct chance chance;
+  int64_t now;
+  uint32_t step, steps, faults_until, calls_until, drain_at;
+  bool faults, calling, draining;
+  bool traced;  // print what happens
+
+  struct router *router;
+  uint64_t epoch;
+  int64_t heartbeat, slack;  // slack: how late the shell is at most
+  uint32_t misses;
+  int64_t worker_latency;
+  struct rates rates;
+  struct app apps[DEPLOYMENTS];
+  uint32_t app_count;
+  struct person people[CLIENTS];
+  uint32_t people_count;
+  struct process processes[SEATS];
+  struct seat seats[SEATS];
+  uint32_t seat_count;
+  uint64_t sequence;  // of the latest dispatch
+
+  struct record **chunks;  // all records
+  uint32_t record_count, chunk_count;
+  uint32_t owed, starts_owed;
+  struct record *arriving;         // admitted or refused in this step
+  const struct payload *relaying;  // body of the answer that is being brought to the router
+  struct record *relayed;          // whose it is
+  bool tick;                       // this step is one
+  bool canary_lives;               // in this step a failed deployment came back
+
+  struct heap_entry *heap;
+  uint32_t heap_count, heap_capacity, order;
+  struct event *pool;
+  uint32_t pool_count, pool_capacity, free_count;
+  uint32_t *free_events;
+  struct moment ring[RING];
+  uint64_t moments, hash;
+  struct statistics *statistics;
+};
+
+// event.c
+/// An event of `kind` at `at`; of those of the same instant the first one added comes first. Valid
+/// until the next one is added.
+struct event *event_add(struct world *world, int64_t at, enum happening kind, uint32_t who,
+                        uint32_t generation);
+/// Takes the next one. The caller owns the body of its message. False: nothing will happen.
+bool event_next(struct world *world, struct event *event);
+/// When it is, INT64_MAX: never.
+int64_t event_at(const struct world *world);
+void event_close(struct world *world);
+/// Adds to the trace; `message` may be NULL.
+void trace(struct world *world, enum happening kind, uint32_t who, uint32_t generation,
+           const struct message *message);
+/// Says what is wrong, what happened last and how to see it again; ends the process.
+__attribute__((noreturn, format(printf, 2, 3))) void violation(struct world *world,
+                                                               const char *format, ...);
+#define REQUIRE(world, condition, ...) ((condition) ? (void)0 : violation(world, __VA_ARGS__))
+
+// world.c
+/// Lives through `steps` steps of the world of `seed` and its end; returns the hash of its trace.
+uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics *statistics);
+/// A fault of the kind that happens once in `one_in`, if faults happen now.
+bool fault(struct world *world, uint32_t one_in);
+
+// clients.c
+void clients_open(struct world *world);
+void clients_close(struct world *world);
+void client_acts(struct world *world, const struct event *event);
+void client_gets(struct world *world, struct event *event);
+/// Takes the completions of a client.
+void client_checks(struct world *world, uint32_t number);
+uint64_t clients_pending(const struct world *world);
+void clients_cancel_all(struct world *world);
+
+// processes.c
+void process_start(struct world *world, uint32_t number, uint32_t generation);
+void process_gets(struct world *world, struct event *event);
+void process_loaded(struct world *world, const struct event *event);
+void process_enters(struct world *world, const struct event *event);
+void process_ends(struct world *world, const struct event *event);
+void process_dies(struct world *world, uint32_t number, uint32_t generation,
+                  enum lost_reason reason, int code);
+/// Paused processes get and do nothing: the event comes again later.
+bool process_paused(struct world *world, const struct event *event);
+/// What the shared page says to a reader that gets all messages sent before.
+uint64_t process_page(const struct process *process);
+
+// shell.c
+void shell_client_comes(struct world *world, uint32_t number);
+void shell_client_goes(struct world *world, uint32_t number);
+/// A message of a client arrives; takes over its body.
+void shell_client_sends(struct world *world, uint32_t number, uint32_t deployment,
+                        struct message *message);
+void shell_worker_sends(struct world *world, struct event *event);
+void shell_worker_lost(struct world *world, const struct event *event);
+void shell_tick(struct world *world);
+void shell_drain(struct world *world);
+/// Carries out all actions of the router.
+void shell_actions(struct world *world);
+
+// truth.c
+struct record *record_new(struct world *world, uint32_t client, struct call_id id);
+/// The call of a client that is connected, or NULL.
+struct record *record_find(struct world *world, struct call_id id);
+/// The call that these arguments belong to.
+struct record *record_at(struct world *world, uint64_t number);
+struct record *record_of(struct world *world, const struct payload *arguments);
+void truth_close(struct world *world);
+void truth_arrives(struct world *world, struct record *record, const struct message *message);
+void truth_cancels(struct world *world, uint32_t client, const struct message *message);
+void truth_leaves(struct world *world, uint32_t client);
+void truth_entered(struct world *world, struct record *record);
+void truth_worker_sends(struct world *world, const struct event *event);
+void truth_lost(struct world *world, uint32_t number);
+void truth_drains(struct world *world);
+/// Before the router gets a tick.
+void truth_ticks(struct world *world);
+/// Actions of the router.
+void truth_outcome(struct world *world, const struct action *action);
+void truth_dispatched(struct world *world, const struct action *action);
+void truth_pinged(struct world *world, const struct action *action);
+void truth_started(struct world *world, const struct action *action);
+void truth_killed(struct world *world, const struct action *action);
+/// After the actions of a step.
+void truth_step(struct world *world);
+/// All has ended as it should.
+bool truth_quiet(const struct world *world);
+void truth_unsettled(struct world *world, const char *when);
