@@ -29,7 +29,7 @@ struct warden {
   struct warden_options options;
   _Atomic uint64_t current;
   _Atomic uint32_t cancels;  // kept in `worker`
-  _Atomic bool draining;
+  _Atomic bool draining, alone;
   int out_ready, executor_ready;  // eventfds: wake the warden, wake the executor
   pthread_t thread;
   pthread_mutex_t lock;  // of what follows
@@ -37,7 +37,7 @@ struct warden {
   struct worker *worker;
   struct buffer out;
   struct message start;
-  bool started, ended, stopping;
+  bool started, stopping;
 };
 
 // ---- the executor's side ----
@@ -97,6 +97,10 @@ void warden_woken(struct warden *warden) {
 
 bool warden_draining(const struct warden *warden) {
   return atomic_load(&warden->draining);
+}
+
+bool warden_alone(const struct warden *warden) {
+  return atomic_load(&warden->alone);
 }
 
 void warden_send(struct warden *warden, struct message *message) {
@@ -204,8 +208,8 @@ static bool send_out(struct warden *warden) {
 }
 
 static void end(struct warden *warden) {
+  atomic_store(&warden->alone, true);
   pthread_mutex_lock(&warden->lock);
-  warden->ended = true;
   pthread_cond_broadcast(&warden->changed);
   pthread_mutex_unlock(&warden->lock);
   uint64_t current = atomic_load(&warden->current);
@@ -275,7 +279,7 @@ int warden_start(struct warden **out, const struct warden_options *options) {
 
 bool warden_wait_start(struct warden *warden, struct message *message) {
   pthread_mutex_lock(&warden->lock);
-  while (!warden->started && !warden->ended) pthread_cond_wait(&warden->changed, &warden->lock);
+  while (!warden->started && !warden_alone(warden)) pthread_cond_wait(&warden->changed, &warden->lock);
   bool started = warden->started;
   if (started) *message = warden->start;
   warden->start.body = NULL;

@@ -57,6 +57,8 @@ int warden_fd(const struct warden *warden);
 void warden_woken(struct warden *warden);
 /// The router asked for a drain, or is gone.
 bool warden_draining(const struct warden *warden);
+/// It is gone.
+bool warden_alone(const struct warden *warden);
 
 /// Sends READY or GOODBYE on the control connection. Any thread. Takes over the body.
 void warden_send(struct warden *warden, struct message *message);

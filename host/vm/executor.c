@@ -83,11 +83,11 @@ static void sleep_until(struct executor *executor, lua_State *L, int64_t until, 
   struct timespec timeout = {left / NANOSECONDS_PER_SECOND, left % NANOSECONDS_PER_SECOND};
   int count = ppoll(fds, 2, until == INT64_MAX ? NULL : &timeout, NULL);
   if (count <= 0) return;
-  // Nobody waits for the results of what is suspended when the router is gone.
-  if (fds[0].revents && receive(executor) && executor->router_gone)
-    executor_call_cancel_all(executor, L);
-  if (!fds[1].revents) return;
-  warden_woken(executor->warden);
+  if (fds[0].revents) receive(executor);
+  if (fds[1].revents) warden_woken(executor->warden);
+  if (warden_alone(executor->warden)) executor->router_gone = true;
+  // Nobody waits for the results of what is suspended.
+  if (executor->router_gone) executor_call_cancel_all(executor, L);
   executor_call_cancels(executor, L);
 }
 
@@ -112,7 +112,7 @@ bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
     came = receive(executor);
   if (!came || executor->router_gone) sleep_until(executor, L, until, open);
   wait_end(&executor->wait);
-  start_calls(executor, L);
+  if (!executor->router_gone) start_calls(executor, L);
   executor_flush(executor);
   return !shall_end(executor);
 }
