@@ -279,7 +279,8 @@ int warden_start(struct warden **out, const struct warden_options *options) {
 
 bool warden_wait_start(struct warden *warden, struct message *message) {
   pthread_mutex_lock(&warden->lock);
-  while (!warden->started && !warden_alone(warden)) pthread_cond_wait(&warden->changed, &warden->lock);
+  while (!warden->started && !warden_alone(warden))
+    pthread_cond_wait(&warden->changed, &warden->lock);
   bool started = warden->started;
   if (started) *message = warden->start;
   warden->start.body = NULL;
