@@ -156,8 +156,9 @@ uv_loop_t *loop_uv(struct loop *loop) {
 
 // ---- life ----
 
+// A wake may be read in a run that is followed by a sleep.
 static void on_wake(uv_async_t *wake) {
-  (void)wake;
+  loop_stir(wake->data);
 }
 
 static void on_clock(uv_poll_t *clock, int status, int events) {
@@ -174,6 +175,7 @@ static void on_baton_wanted(void *owner) {
 static int open_handles(struct loop *loop) {
   int error = uv_async_init(&loop->uv, &loop->wake, on_wake);
   if (error) return error;
+  loop->wake.data = loop;
   loop->clock_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (loop->clock_fd < 0) return -errno;
   error = uv_poll_init(&loop->uv, &loop->clock, loop->clock_fd);
