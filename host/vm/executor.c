@@ -26,10 +26,13 @@
 #include "executor_state.h"
 #include "vm.h"
 
-enum { EXIT_USAGE = 64, EXIT_INTERNAL = 70, EXIT_TAINTED = 83, EXIT_ROUTER_GONE = 84 };
-
 // A cancelled call that blocks again: it looks again after so long whether it goes on.
 static const int64_t kBlockCancelled = 10 * NANOSECONDS_PER_MILLISECOND;
+
+void executor_exit(int code) {
+  fflush(NULL);
+  _exit(code);
+}
 
 // ---- what comes ----
 
@@ -38,7 +41,7 @@ static void on_message(struct executor *executor, lua_State *L, struct message *
     fprintf(stderr, "farside: the router sent what no worker expects: %s, %llu after %llu\n",
             message_name((enum message_type)message->type), (unsigned long long)message->sequence,
             (unsigned long long)executor->last);
-    exit(EXIT_INTERNAL);
+    executor_exit(EXIT_INTERNAL);
   }
   executor->last = message->sequence;
   executor_call_start(executor, L, message);
@@ -69,7 +72,7 @@ static void start_calls(struct executor *executor, lua_State *L) {
   uint64_t offset;
   fprintf(stderr, "farside: the router sent bytes that are no frames: %s\n",
           reader_error(executor->reader, &reason, &offset));
-  exit(EXIT_INTERNAL);
+  executor_exit(EXIT_INTERNAL);
 }
 
 // ---- turns ----
@@ -245,6 +248,5 @@ int executor_main(int data, int control, int page) {
   executor_flush(&executor);
   fflush(NULL);
   warden_stop(executor.warden);
-  if (executor.router_gone && !code) code = EXIT_ROUTER_GONE;
-  _exit(code);  // user code may have left threads and handlers behind
+  executor_exit(executor.router_gone && !code ? EXIT_ROUTER_GONE : code);
 }

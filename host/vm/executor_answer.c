@@ -18,7 +18,7 @@
 // A larger body does not gather.
 static const size_t kGathered = 16 * 1024;
 
-enum { EXIT_INTERNAL = 70, RESERVE = 64 * 1024 };
+enum { RESERVE = 64 * 1024 };
 
 // ---- writing ----
 
@@ -54,7 +54,7 @@ static void write_all(struct executor *executor, struct iovec *vector, int count
 static void write_out(struct executor *executor, const struct payload *body) {
   if (executor->out.failed) {
     fprintf(stderr, "farside: there is no memory for answers\n");
-    exit(EXIT_INTERNAL);
+    executor_exit(EXIT_INTERNAL);
   }
   struct iovec vector[1 + PAYLOAD_PARTS] = {{executor->out.bytes, executor->out.size}};
   int count = 1;

@@ -53,6 +53,11 @@ struct executor {
   bool router_gone, tainted;
 };
 
+enum { EXIT_USAGE = 64, EXIT_INTERNAL = 70, EXIT_TAINTED = 83, EXIT_ROUTER_GONE = 84 };
+
+/// Ends the process without calling anybody: user code may have left threads and handlers behind.
+__attribute__((noreturn)) void executor_exit(int code);
+
 /// Pushes a callback or a table that Lua has given.
 void executor_push(lua_State *L, int reference);
 
