@@ -398,8 +398,8 @@ static int read_name(const struct payload *body, int *executed) {
 }
 
 static bool has_cause(const struct world *world, const struct record *record, int name) {
-  const struct app *app = &world->apps[record->deployment];
   if (record->refusal >= 0) return name == record->refusal;
+  const struct app *app = &world->apps[record->deployment];
   switch (name) {
     case ERROR_CANCELLED:
       return record->cancelled || world->draining;

@@ -22,9 +22,13 @@ const char *__asan_default_options(void) {
   return "detect_leaks=0";
 }
 
+// As Debian's luajit: an object that is no string is asked for its text.
 static int traceback(lua_State *L) {
-  const char *message = lua_tostring(L, 1);
-  if (message) luaL_traceback(L, L, message, 1);
+  if (!lua_isstring(L, 1)) {
+    if (!luaL_callmeta(L, 1, "__tostring") || !lua_isstring(L, -1)) return 1;
+    lua_remove(L, 1);
+  }
+  luaL_traceback(L, L, lua_tostring(L, 1), 1);
   return 1;
 }
 

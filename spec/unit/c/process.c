@@ -196,10 +196,11 @@ static void find_executable(char *path) {
 __attribute__((noreturn)) static void exec_worker(const int *fds, size_t memory) {
   char path[PATH_MAX];
   find_executable(path);
-  for (int i = 0; i < 4; i++) EXPECT(fcntl(fds[i], F_DUPFD, 20 + i) == 20 + i);
-  for (int i = 0; i < 3; i++) dup2(20 + i, 3 + i);
-  dup2(23, STDERR_FILENO);
-  dup2(23, STDOUT_FILENO);
+  int high[4];  // above all that the spec's process has open
+  for (int i = 0; i < 4; i++) EXPECT((high[i] = fcntl(fds[i], F_DUPFD, 20)) >= 20);
+  for (int i = 0; i < 3; i++) dup2(high[i], 3 + i);
+  dup2(high[3], STDERR_FILENO);
+  dup2(high[3], STDOUT_FILENO);
   if (memory) setrlimit(RLIMIT_AS, &(struct rlimit){memory, memory});
   execl(path, path, "worker", (char *)NULL);
   _exit(127);
