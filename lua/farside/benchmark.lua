@@ -66,7 +66,7 @@ end
 --- One round: workload per second.
 local function round(remote, dice)
   local inputs, workload = draw(remote, dice)
-  local start, passes, seconds = native.now(), 0, 0
+  local start, passes, seconds = native.now(), 0
   repeat
     call_all(remote, inputs)
     passes = passes + 1

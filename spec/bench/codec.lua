@@ -95,11 +95,11 @@ local function calibrate(f, inputs)
   return count
 end
 
-local function make_inputs(workload, encoded)
+local function make_inputs(workload, convert)
   local inputs = {}
   for i = 1, workload.batch do
     local value = workload.make()
-    inputs[i] = encoded and encoded(value) or value
+    inputs[i] = convert and convert(value) or value
   end
   return inputs
 end

@@ -1,10 +1,12 @@
--- Every error that calls of local workers can end in, made by its real cause; `executed` is held against a ledger that the functions write.
+-- Every error that calls of local workers can end in, made by its real cause; `executed` is held against a ledger that
+-- the functions write.
 --
--- Reached here: RemoteError Cancelled DeadlineExceeded BadArguments NotSerializable UnknownClass ArgumentTooLarge ResultTooLarge NoSuchFunction
--- Overloaded NotReady DeploymentFailed WorkerLost Unsupported ConfigError.
--- Not reachable without a served router, TCP, a cluster or a GPU: NoSuchDeployment DuplicateId Unauthenticated PermissionDenied QuotaExceeded DeploymentChanged
--- Draining WorkerOutOfMemory GpuFault PoisonCall RouterLost ConnectFailed SlowReader Corrupt VersionMismatch BundleRejected EngineError Unknown. BadFrame, FrameTooLarge and Internal are
--- specified where bytes are (frame_spec.lua).
+-- Reached here: RemoteError Cancelled DeadlineExceeded BadArguments NotSerializable ArgumentTooLarge ResultTooLarge
+-- Overloaded NotReady DeploymentFailed WorkerLost Unsupported ConfigError. UnknownClass and NoSuchFunction can be caused
+-- only by a program in C (embed_spec.lua); BadFrame, FrameTooLarge and VersionMismatch by bytes (frame_spec.lua).
+-- Not reachable without a served router, a cluster or a GPU: NoSuchDeployment DuplicateId Unauthenticated
+-- PermissionDenied QuotaExceeded DeploymentChanged Draining WorkerOutOfMemory GpuFault PoisonCall RouterLost
+-- ConnectFailed SlowReader Corrupt BundleRejected EngineError Internal Unknown.
 local host = require 'spec.support.host'
 local ledgers = require 'spec.support.ledger'
 
@@ -22,7 +24,8 @@ local function enter() ledger:add(kEntered) end
 ]]
 end
 
--- Runs `functions` and then `client` in farside.run; returns what the client's `e` was, as a table of strings, and how often a function was entered.
+-- Runs `functions` and then `client` in farside.run; returns what the client's `e` was, as a table of strings, and how
+-- often a function was entered.
 local function error_of(functions, client)
   local path = host.folder() .. '/ledger'
   local process = host.run(host.script('one.lua', head(path) .. functions .. [[

@@ -125,8 +125,7 @@ static void serve(struct worker *worker) {
   for (;;) {
     bool came = false;
     wait_begin(&worker->wait);
-    while (!came && wait_again(&worker->wait))
-      came = read_some(DATA, worker->data, MSG_DONTWAIT);
+    while (!came && wait_again(&worker->wait)) came = read_some(DATA, worker->data, MSG_DONTWAIT);
     if (!came) {
       struct pollfd fds[] = {{.fd = DATA, .events = POLLIN}, {.fd = CONTROL, .events = POLLIN}};
       poll(fds, 2, -1);
