@@ -41,8 +41,11 @@ static int load_embedded(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   for (const struct embedded_lua *file = farside_embedded_lua; file->name; file++) {
     if (strcmp(file->name, name)) continue;
-    char chunk[128];
-    snprintf(chunk, sizeof chunk, "@farside:%s", name);
+    char chunk
+        [128];  // a path, as of a file: Farside's own frames are told from the user's by their folder
+    int size = snprintf(chunk, sizeof chunk, "@%s.lua", name);
+    for (int i = 0; i < size - 4; i++)
+      if (chunk[i] == '.') chunk[i] = '/';
     if (luaL_loadbuffer(L, (const char *)file->bytes, file->size, chunk)) return lua_error(L);
     return 1;
   }
