@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -200,7 +201,17 @@ static void destroy(struct loop *loop) {
   free(loop);
 }
 
+// A program may have been started with its standard descriptors closed. What is opened must not get
+// their numbers: libuv ends the process, and text for stderr would go into a socket.
+static void open_standard(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
 int loop_open(struct loop **out, const struct loop_events *events) {
+  open_standard();
   struct loop *loop = xcalloc(1, sizeof *loop);
   loop->events = *events;
   loop->alarm = INT64_MAX;

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "../../../host/io/loop.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -349,6 +350,18 @@ static void sees_sockets_while_the_user_computes(void) {
   loop_close(shell.loop);
 }
 
+static void stands_without_standard_descriptors(void) {
+  struct shell shell;
+  int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
+  for (int fd = 0; fd <= STDERR_FILENO; fd++) close(fd);
+  shell_open(&shell, true);
+  loop_close(shell.loop);
+  char nothing;
+  ssize_t size = read(STDIN_FILENO, &nothing, 1);
+  dup2(out, STDOUT_FILENO);
+  EXPECT_EQUAL(0, size);
+}
+
 // ---- a loop of one's own ----
 
 static bool is_readable(int fd, int milliseconds) {
@@ -405,6 +418,7 @@ static const struct check checks[] = {
     {"ends a wait on a signal", ends_on_a_signal},
     {"reads sockets before it tells the time", reads_before_it_tells_the_time},
     {"reads sockets while the user computes", sees_sockets_while_the_user_computes},
+    {"stands in a process without standard descriptors", stands_without_standard_descriptors},
     {"tells by a descriptor that time has passed", tells_by_a_descriptor_that_time_has_passed},
     {"is turned by the keeper when a loop of one's own is late",
      is_turned_when_a_loop_of_ones_own_is_late},

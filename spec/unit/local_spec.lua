@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('local workers', function()
+  program.checks('check_local')
+end)

@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the loop', function()
+  program.checks('check_loop')
+end)
