@@ -395,8 +395,8 @@ static const struct check checks[] = {
     {"ends waiting calls with the cause when no worker gets ready", fails_with_the_cause},
     {"refuses a deployment without an executable, and takes it later", needs_an_executable},
     {"closes while calls are in flight", closes_with_calls_in_flight},
-    {"calls back on the keeper's thread", calls_back_on_the_keeper},
-    {"is turned by a loop of one's own", is_turned_by_a_loop_of_ones_own},
+    {"calls back on the thread of the keeper", calls_back_on_the_keeper},
+    {"is turned by the loop of a program", is_turned_by_a_loop_of_ones_own},
     {"serves several threads that wait", serves_several_threads},
 };
 

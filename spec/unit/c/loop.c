@@ -420,7 +420,7 @@ static const struct check checks[] = {
     {"reads sockets while the user computes", sees_sockets_while_the_user_computes},
     {"stands in a process without standard descriptors", stands_without_standard_descriptors},
     {"tells by a descriptor that time has passed", tells_by_a_descriptor_that_time_has_passed},
-    {"is turned by the keeper when a loop of one's own is late",
+    {"is turned by the keeper when who polls it is late",
      is_turned_when_a_loop_of_ones_own_is_late},
 };
 
