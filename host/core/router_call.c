@@ -9,18 +9,6 @@
 // A service time below this says more about the clock than about the worker.
 static const double kShortestLesson = 20e-6;
 
-static struct deployment *deployment_of(struct router *router, const struct call *call) {
-  return router->deployments[call->deployment];
-}
-
-static struct worker *worker_of(struct router *router, const struct call *call) {
-  return call->worker == ROUTER_NONE ? NULL : router->workers[call->worker];
-}
-
-static double seconds(int64_t nanoseconds) {
-  return (double)nanoseconds / (double)NANOSECONDS_PER_SECOND;
-}
-
 // ---- life ----
 
 struct call *router_call_new(struct router *router) {
@@ -52,61 +40,11 @@ void router_call_free(struct router *router, struct call *call) {
 }
 
 void router_call_queue(struct router *router, struct call *call) {
-  struct deployment *deployment = deployment_of(router, call);
+  struct deployment *deployment = call_deployment(router, call);
   call->state = CALL_QUEUED;
   call->worker = ROUTER_NONE;
   queue_push(&deployment->queue, &call->item);
   deployment->queue_bytes += call->body ? call->body->size : 0;
-}
-
-// ---- slots ----
-
-static uint32_t least_concurrency(const struct router *router, const struct worker *worker) {
-  const struct deployment *deployment = router->deployments[worker->deployment];
-  uint32_t least = LIMIT_CONCURRENCY;
-  for (const struct call *call = worker->first; call; call = call->next) {
-    uint32_t concurrency = deployment->functions[call->function].concurrency;
-    if (concurrency < least) least = concurrency;
-  }
-  return least;
-}
-
-static void occupy(struct router *router, struct worker *worker, struct call *call) {
-  uint32_t concurrency = deployment_of(router, call)->functions[call->function].concurrency;
-  if (!worker->in_flight || concurrency < worker->slots) worker->slots = concurrency;
-  call->worker = worker->number;
-  call->previous = worker->last;
-  call->next = NULL;
-  *(worker->last ? &worker->last->next : &worker->first) = call;
-  worker->last = call;
-  worker->in_flight++;
-  worker->backlog += call->predicted;
-  deployment_of(router, call)->running++;
-}
-
-static void vacate(struct router *router, struct worker *worker, struct call *call) {
-  *(call->previous ? &call->previous->next : &worker->first) = call->next;
-  *(call->next ? &call->next->previous : &worker->last) = call->previous;
-  call->previous = call->next = NULL;
-  call->worker = ROUTER_NONE;
-  worker->in_flight--;
-  worker->backlog = worker->in_flight ? worker->backlog - call->predicted : 0;
-  deployment_of(router, call)->running--;
-  uint32_t concurrency = deployment_of(router, call)->functions[call->function].concurrency;
-  if (concurrency == worker->slots && worker->in_flight)
-    worker->slots = least_concurrency(router, worker);
-}
-
-void router_call_detach(struct router *router, struct call *call, int64_t now) {
-  (void)now;
-  struct worker *worker = worker_of(router, call);
-  struct deployment *deployment = deployment_of(router, call);
-  if (worker) {
-    vacate(router, worker, call);
-  } else if (call->state == CALL_QUEUED) {
-    queue_remove(&deployment->queue, &call->item);
-    deployment->queue_bytes -= call->body ? call->body->size : 0;
-  }
 }
 
 // ---- ends ----
@@ -123,7 +61,7 @@ void router_call_fail(struct router *router, struct call *call, struct payload *
 
 void router_call_abandon(struct router *router, struct call *call, enum cancel_reason reason,
                          struct payload *error, int64_t now) {
-  struct worker *worker = worker_of(router, call);
+  struct worker *worker = call_worker(router, call);
   router_answer(router, call, MESSAGE_ERROR, 0, error);
   call->state = CALL_ABANDONED;
   payload_unref(call->body);
@@ -143,24 +81,24 @@ static enum executed executed_before(const struct call *call) {
 }
 
 static enum executed executed_now(struct router *router, const struct call *call) {
-  const struct worker *worker = worker_of(router, call);
+  const struct worker *worker = call_worker(router, call);
   if (!worker) return executed_before(call);
   return call->started || worker->entered >= call->sequence ? EXECUTED_YES : EXECUTED_MAYBE;
 }
 
 static void write_call(struct error_writer *writer, struct router *router,
                        const struct call *call) {
-  error_string(writer, "deployment", deployment_of(router, call)->name);
+  error_string(writer, "deployment", call_deployment(router, call)->name);
   error_number(writer, "attempt", call->attempt);
   if (call->worker != ROUTER_NONE) error_number(writer, "worker", call->worker);
 }
 
 static struct payload *not_ready(struct router *router, struct call *call, int64_t now) {
-  struct deployment *deployment = deployment_of(router, call);
+  struct deployment *deployment = call_deployment(router, call);
   struct error_writer writer;
   error_begin(&writer, ERROR_NOT_READY, executed_before(call), true, "router");
   error_message(&writer, "no worker of deployment '%s' became ready within %.3g s%s",
-                deployment->name, seconds(now - call->admitted),
+                deployment->name, to_seconds(now - call->admitted),
                 deployment->failure ? "; the last failure is the cause" : "");
   error_string(&writer, "state", deployment->state == DEPLOYMENT_FAILED ? "failed" : "starting");
   error_number(&writer, "workers", deployment->worker_count);
@@ -177,9 +115,9 @@ static struct payload *deadline_exceeded(struct router *router, struct call *cal
   error_message(&writer,
                 queued ? "the deadline passed after %.3g s in the queue"
                        : "the deadline passed after %.3g s, while it ran",
-                seconds(now - call->admitted));
+                to_seconds(now - call->admitted));
   error_string(&writer, "phase", queued ? "queue" : "run");
-  error_number(&writer, "waited_ms", seconds(now - call->admitted) * 1000);
+  error_number(&writer, "waited_ms", to_seconds(now - call->admitted) * 1000);
   write_call(&writer, router, call);
   return error_end(&writer);
 }
@@ -189,7 +127,7 @@ static void deadline(struct router *router, struct call *call, int64_t now) {
     router_call_abandon(router, call, CANCEL_DEADLINE, deadline_exceeded(router, call, now), now);
     return;
   }
-  const struct deployment *deployment = deployment_of(router, call);
+  const struct deployment *deployment = call_deployment(router, call);
   router_call_fail(
       router, call,
       deployment->ready ? deadline_exceeded(router, call, now) : not_ready(router, call, now), now);
@@ -200,7 +138,7 @@ void router_call_timer(struct router *router, struct call *call, int64_t now) {
   if (call->state == CALL_QUEUED) return;
 #endif
   if (call->state == CALL_ABANDONED)
-    router_worker_kill(router, worker_of(router, call));
+    router_worker_kill(router, call_worker(router, call));
   else
     deadline(router, call, now);
 }
@@ -262,7 +200,7 @@ static struct payload *worker_lost(struct router *router, struct call *call,
 
 void router_call_lost(struct router *router, struct call *call, enum lost_reason reason, int code,
                       int64_t now) {
-  struct worker *worker = worker_of(router, call);
+  struct worker *worker = call_worker(router, call);
   bool entered = call->started || worker->entered >= call->sequence;
   if (reason == LOST_HEARTBEAT) entered = true;  // it may be alive and enter it yet
   bool again = !entered || ((call->flags & CALL_IDEMPOTENT) && call->attempt < LIMIT_ATTEMPTS);
@@ -306,9 +244,9 @@ static struct call *find_call(struct router *router, struct worker *worker,
 // or with as many others as the function allows.
 static void learn(struct router *router, struct worker *worker, const struct call *call,
                   int64_t elapsed, int64_t now) {
-  double total = seconds(now - call->sent), inside = seconds(elapsed);
+  double total = to_seconds(now - call->sent), inside = to_seconds(elapsed);
   if (inside < total) worker->round_trip += (total - inside - worker->round_trip) / 16;
-  uint32_t concurrency = deployment_of(router, call)->functions[call->function].concurrency;
+  uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (inside < kShortestLesson || 2 * worker->in_flight < concurrency) return;
   double *score = &worker->scores[call->function];
   *score = balance_learn(*score, call->workload * worker->in_flight, inside);
@@ -321,7 +259,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->quick_deaths = 0;
   if (message->type == MESSAGE_RESULT) learn(router, worker, call, message->elapsed, now);
   if (call->state == CALL_ABANDONED) {
-    deployment_of(router, call)->dropped++;
+    call_deployment(router, call)->dropped++;
     payload_unref(message->body);
   } else {
     router_answer(router, call, (enum message_type)message->type, message->elapsed, message->body);
@@ -367,150 +305,7 @@ void router_call_answered(struct router *router, struct worker *worker, struct m
   payload_unref(message->body);
 }
 
-// ---- assignment ----
-
-static bool may_serve(const struct worker *worker) {
-#ifdef PLANT_UNREADY
-  return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
-#else
-  return worker->state == WORKER_READY && !worker->killed && !worker->tainted;
-#endif
-}
-
-static bool has_slot(const struct worker *worker, uint32_t concurrency) {
-  if (!worker->in_flight) return true;
-  return worker->in_flight < worker->slots && worker->in_flight < concurrency;
-}
-
-// Seconds of work in front of a new call. What runs longer than predicted is expected to take as
-// long again as it has.
-static double backlog(const struct worker *worker, int64_t now) {
-  if (!worker->first) return 0;
-  if (worker->in_flight > 1) return worker->backlog;
-  double elapsed = seconds(now - worker->first->sent), left = worker->first->predicted - elapsed;
-  return left > 0 ? left : elapsed;
-}
-
-// Where a call is to go.
-struct choice {
-  uint32_t worker;  // in the deployment; ROUTER_NONE: it waits
-  uint32_t
-      awaited;   // the busy one it waits for although another is free; ROUTER_NONE: none is free
-  double later;  // predicted seconds until that one has a slot
-};
-
-static struct choice choose(struct router *router, struct deployment *deployment,
-                            const struct call *call, int64_t now) {
-  uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
-  struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
-  struct candidate *candidates = deployment->candidates;
-  uint32_t *places = deployment->places, best = 0;
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
-    struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(worker)) continue;
-    bool is_free = has_slot(worker, concurrency);
-    any_free += is_free;
-    places[count] = i;
-    candidates[count++] = (struct candidate){
-        .score = worker->scores[call->function], .round_trip = worker->round_trip, .free = is_free};
-  }
-  if (!any_free) return choice;
-  for (uint32_t i = 0; i < count; i++)
-    candidates[i].backlog = backlog(router->workers[deployment->first_worker + places[i]], now) +
-                            deployment->promised[places[i]];
-  int chosen = balance_choose(candidates, count, call->workload, &best);
-  if (chosen != BALANCE_WAIT) {
-    choice.worker = places[chosen];
-  } else {
-    choice.awaited = places[best];
-    choice.later = candidates[best].backlog;
-  }
-  return choice;
-}
-
-static void assign(struct router *router, struct worker *worker, struct call *call, int64_t now) {
-  double score = worker->scores[call->function];
-  router_call_detach(router, call, now);
-  call->state = CALL_RUNNING;
-  call->sequence = ++router->sequence;
-  call->sent = now;
-  call->predicted = score > 0 ? call->workload / score : 0;
-  occupy(router, worker, call);
-  int64_t remaining = call->deadline - now;
-  router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_CALL,
-                                      .id = call->id,
-                                      .attempt = call->attempt,
-                                      .epoch = router->options.epoch,
-                                      .sequence = call->sequence,
-                                      .function = call->function,
-                                      .remaining = remaining > 0 ? remaining : 0,
-                                      .workload = call->workload,
-                                      .priority = call->priority,
-                                      .flags = call->flags,
-                                      .body = payload_ref(call->body)});
-}
-
-// A call that fits nowhere does not hold up calls of other functions, unless it has waited so long
-// that they would starve it.
-static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
-
-// How many calls behind one that waits for a busy worker are looked at.
-enum { LOOK_BEHIND = 64 };
-
-static double predicted(const struct router *router, const struct deployment *deployment,
-                        const struct call *call, uint32_t worker) {
-  double score = router->workers[deployment->first_worker + worker]->scores[call->function];
-  return score > 0 ? call->workload / score : 0;
-}
-
-// The first call waits for a busy worker that will end it sooner than a free one. Each that does so is work in front of those behind it, so further
-// back one may be better off with the free worker now: without this a slow worker would stay idle however long the queue is.
-static struct call *look_behind(struct router *router, struct deployment *deployment,
-                                struct call *call, struct choice *choice, int64_t now) {
-  struct queue_item *item = &call->item;
-  for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
-    deployment->promised[choice->awaited] +=
-        predicted(router, deployment, (struct call *)item, choice->awaited);
-    item = item->next;
-    if (item && ((struct call *)item)->deadline <= now) item = NULL;  // about to end
-    if (!item) break;
-    *choice = choose(router, deployment, (struct call *)item, now);
-    if (choice->worker != ROUTER_NONE) break;
-  }
-  memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
-  return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
-}
-
-void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
-  if (!deployment->queue.count) return;
-  double soonest = -1;
-  struct queue_item *item;
-  bool skipped = false;
-  while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
-    struct call *call = (struct call *)item;
-    if (call->deadline <= now) {
-      router_call_timer(router, call, now);
-      continue;
-    }
-    struct choice choice = choose(router, deployment, call, now);
-    if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
-      if (soonest < 0 || choice.later < soonest) soonest = choice.later;
-      call = look_behind(router, deployment, call, &choice, now);
-    }
-    if (choice.worker != ROUTER_NONE) {
-      assign(router, router->workers[deployment->first_worker + choice.worker], call, now);
-      continue;
-    }
-    if (deployment->function_count == 1 || now - ((struct call *)item)->admitted > kPatience) break;
-    if (!skipped) memset(deployment->skip, 0, deployment->function_count);
-    skipped = true;
-    deployment->skip[item->line] = 1;
-  }
-  if (soonest >= 0)
-    timers_set(&router->timers, &deployment->timer,
-               now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND / 10);
-}
+// ---- failed deployments ----
 
 struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed) {

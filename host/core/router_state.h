@@ -2,7 +2,8 @@
 // router*.c.
 //
 //   router.c          events of clients, time, actions, status
-//   router_call.c     where a call is: queue, slot, end
+//   router_call.c     where a call is and how it ends
+//   router_assign.c   slots, and which waiting call gets one
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
 #pragma once
@@ -110,6 +111,20 @@ struct router {
   char *text;  // of the LOG action taken last
 };
 
+static inline struct deployment *call_deployment(const struct router *router,
+                                                 const struct call *call) {
+  return router->deployments[call->deployment];
+}
+
+/// Whose slot the call has, or NULL.
+static inline struct worker *call_worker(const struct router *router, const struct call *call) {
+  return call->worker == ROUTER_NONE ? NULL : router->workers[call->worker];
+}
+
+static inline double to_seconds(int64_t nanoseconds) {
+  return (double)nanoseconds / (double)NANOSECONDS_PER_SECOND;
+}
+
 // router.c
 struct action *router_act(struct router *router, enum router_action type);
 void router_log(struct router *router, uint32_t deployment, const char *format, ...)
@@ -145,6 +160,8 @@ void router_call_lost(struct router *router, struct call *call, enum lost_reason
 /// An answer of a worker: RESULT, ERROR, GIVE_BACK, STARTED. Takes over the body.
 void router_call_answered(struct router *router, struct worker *worker, struct message *message,
                           int64_t now);
+
+// router_assign.c
 /// Gives waiting calls to workers as long as that can be done.
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now);
 /// Ends all waiting calls with DeploymentFailed.

@@ -1,0 +1,201 @@
+// Slots of workers, and which waiting call gets one.
+#include <string.h>
+
+#include "balance.h"
+#include "payload.h"
+#include "router_state.h"
+
+// ---- slots ----
+
+static uint32_t least_concurrency(const struct router *router, const struct worker *worker) {
+  const struct deployment *deployment = router->deployments[worker->deployment];
+  uint32_t least = LIMIT_CONCURRENCY;
+  for (const struct call *call = worker->first; call; call = call->next) {
+    uint32_t concurrency = deployment->functions[call->function].concurrency;
+    if (concurrency < least) least = concurrency;
+  }
+  return least;
+}
+
+static void occupy(struct router *router, struct worker *worker, struct call *call) {
+  uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
+  if (!worker->in_flight || concurrency < worker->slots) worker->slots = concurrency;
+  call->worker = worker->number;
+  call->previous = worker->last;
+  call->next = NULL;
+  *(worker->last ? &worker->last->next : &worker->first) = call;
+  worker->last = call;
+  worker->in_flight++;
+  worker->backlog += call->predicted;
+  call_deployment(router, call)->running++;
+}
+
+static void vacate(struct router *router, struct worker *worker, struct call *call) {
+  *(call->previous ? &call->previous->next : &worker->first) = call->next;
+  *(call->next ? &call->next->previous : &worker->last) = call->previous;
+  call->previous = call->next = NULL;
+  call->worker = ROUTER_NONE;
+  worker->in_flight--;
+  worker->backlog = worker->in_flight ? worker->backlog - call->predicted : 0;
+  call_deployment(router, call)->running--;
+  uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
+  if (concurrency == worker->slots && worker->in_flight)
+    worker->slots = least_concurrency(router, worker);
+}
+
+void router_call_detach(struct router *router, struct call *call, int64_t now) {
+  (void)now;
+  struct worker *worker = call_worker(router, call);
+  struct deployment *deployment = call_deployment(router, call);
+  if (worker) {
+    vacate(router, worker, call);
+  } else if (call->state == CALL_QUEUED) {
+    queue_remove(&deployment->queue, &call->item);
+    deployment->queue_bytes -= call->body ? call->body->size : 0;
+  }
+}
+
+// ---- assignment ----
+
+static bool may_serve(const struct worker *worker) {
+#ifdef PLANT_UNREADY
+  return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
+#else
+  return worker->state == WORKER_READY && !worker->killed && !worker->tainted;
+#endif
+}
+
+static bool has_slot(const struct worker *worker, uint32_t concurrency) {
+  if (!worker->in_flight) return true;
+  return worker->in_flight < worker->slots && worker->in_flight < concurrency;
+}
+
+// Seconds of work in front of a new call. What runs longer than predicted is expected to take as
+// long again as it has.
+static double backlog(const struct worker *worker, int64_t now) {
+  if (!worker->first) return 0;
+  if (worker->in_flight > 1) return worker->backlog;
+  double elapsed = to_seconds(now - worker->first->sent), left = worker->first->predicted - elapsed;
+  return left > 0 ? left : elapsed;
+}
+
+// Where a call is to go.
+struct choice {
+  uint32_t worker;  // in the deployment; ROUTER_NONE: it waits
+  uint32_t
+      awaited;   // the busy one it waits for although another is free; ROUTER_NONE: none is free
+  double later;  // predicted seconds until that one has a slot
+};
+
+static struct choice choose(struct router *router, struct deployment *deployment,
+                            const struct call *call, int64_t now) {
+  uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
+  struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
+  struct candidate *candidates = deployment->candidates;
+  uint32_t *places = deployment->places, best = 0;
+  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+    struct worker *worker = router->workers[deployment->first_worker + i];
+    if (!may_serve(worker)) continue;
+    bool is_free = has_slot(worker, concurrency);
+    any_free += is_free;
+    places[count] = i;
+    candidates[count++] = (struct candidate){
+        .score = worker->scores[call->function], .round_trip = worker->round_trip, .free = is_free};
+  }
+  if (!any_free) return choice;
+  for (uint32_t i = 0; i < count; i++)
+    candidates[i].backlog = backlog(router->workers[deployment->first_worker + places[i]], now) +
+                            deployment->promised[places[i]];
+  int chosen = balance_choose(candidates, count, call->workload, &best);
+  if (chosen != BALANCE_WAIT) {
+    choice.worker = places[chosen];
+  } else {
+    choice.awaited = places[best];
+    choice.later = candidates[best].backlog;
+  }
+  return choice;
+}
+
+static void assign(struct router *router, struct worker *worker, struct call *call, int64_t now) {
+  double score = worker->scores[call->function];
+  router_call_detach(router, call, now);
+  call->state = CALL_RUNNING;
+  call->sequence = ++router->sequence;
+  call->sent = now;
+  call->predicted = score > 0 ? call->workload / score : 0;
+  occupy(router, worker, call);
+  int64_t remaining = call->deadline - now;
+  router_worker_send(router, worker,
+                     (struct message){.type = MESSAGE_CALL,
+                                      .id = call->id,
+                                      .attempt = call->attempt,
+                                      .epoch = router->options.epoch,
+                                      .sequence = call->sequence,
+                                      .function = call->function,
+                                      .remaining = remaining > 0 ? remaining : 0,
+                                      .workload = call->workload,
+                                      .priority = call->priority,
+                                      .flags = call->flags,
+                                      .body = payload_ref(call->body)});
+}
+
+// A call that fits nowhere does not hold up calls of other functions, unless it has waited so long
+// that they would starve it.
+static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
+
+// How many calls behind one that waits for a busy worker are looked at.
+enum { LOOK_BEHIND = 64 };
+
+static double predicted(const struct router *router, const struct deployment *deployment,
+                        const struct call *call, uint32_t worker) {
+  double score = router->workers[deployment->first_worker + worker]->scores[call->function];
+  return score > 0 ? call->workload / score : 0;
+}
+
+// The first call waits for a busy worker that will end it sooner than a free one. Each that does so is work in front of those behind it, so further
+// back one may be better off with the free worker now: without this a slow worker would stay idle however long the queue is.
+static struct call *look_behind(struct router *router, struct deployment *deployment,
+                                struct call *call, struct choice *choice, int64_t now) {
+  struct queue_item *item = &call->item;
+  for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
+    deployment->promised[choice->awaited] +=
+        predicted(router, deployment, (struct call *)item, choice->awaited);
+    item = item->next;
+    if (item && ((struct call *)item)->deadline <= now) item = NULL;  // about to end
+    if (!item) break;
+    *choice = choose(router, deployment, (struct call *)item, now);
+    if (choice->worker != ROUTER_NONE) break;
+  }
+  memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
+  return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
+}
+
+void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
+  if (!deployment->queue.count) return;
+  double soonest = -1;
+  struct queue_item *item;
+  bool skipped = false;
+  while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
+    struct call *call = (struct call *)item;
+    if (call->deadline <= now) {
+      router_call_timer(router, call, now);
+      continue;
+    }
+    struct choice choice = choose(router, deployment, call, now);
+    if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
+      if (soonest < 0 || choice.later < soonest) soonest = choice.later;
+      call = look_behind(router, deployment, call, &choice, now);
+    }
+    if (choice.worker != ROUTER_NONE) {
+      assign(router, router->workers[deployment->first_worker + choice.worker], call, now);
+      continue;
+    }
+    if (deployment->function_count == 1 || now - ((struct call *)item)->admitted > kPatience) break;
+    if (!skipped) memset(deployment->skip, 0, deployment->function_count);
+    skipped = true;
+    deployment->skip[item->line] = 1;
+  }
+  if (soonest >= 0)
+    timers_set(&router->timers, &deployment->timer,
+               now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND / 10);
+}
