@@ -38,9 +38,12 @@ struct call_options {
   uint32_t function;
   int64_t timeout;  // nanoseconds; 0: the default
   double workload;
-  uint32_t flags;  // enum call_flags
-  uint8_t priority;
-  uint64_t tag;  // comes back in the completion
+  uint32_t flags;         // enum call_flags
+  uint8_t priority;       // 0 is the least urgent
+  int64_t queue_timeout;  // nanoseconds it may wait for a worker; 0: until its deadline
+  uint32_t attempts;      // at most; 0: what the function allows
+  struct call_id parent;  // the call it is made in; zero: none
+  uint64_t tag;           // comes back in the completion
 };
 
 /// Begins a call: `*message` is what to send to the router; its body is `body`, whose reference

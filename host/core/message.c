@@ -8,7 +8,7 @@
 #include "limits.h"
 #include "pack.h"
 
-enum { FIELDS = 10, ID_SIZE = 16, LARGEST_HEADER = 128 };
+enum { FIELDS = 10, ID_SIZE = 16, LARGEST_HEADER = 256 };
 
 // What stands in a header behind the type.
 enum field {
@@ -164,14 +164,42 @@ static size_t field_count(const struct layout *layout) {
   return count;
 }
 
+// ---- what few calls have: a map behind the other fields ----
+
+static bool has_parent(const struct message *message) {
+  return message->parent.session || message->parent.counter;
+}
+
+static size_t rare_count(const struct message *message) {
+  if (message->type != MESSAGE_CALL) return 0;
+  return (size_t)(message->queue_timeout > 0) + (message->attempts > 0) + has_parent(message);
+}
+
+static void pack_rare(struct buffer *out, const struct message *message, size_t count) {
+  pack_map(out, count);
+  if (message->queue_timeout > 0) {
+    pack_text(out, "queue");
+    pack_uint(out, milliseconds(message->queue_timeout));
+  }
+  if (message->attempts) {
+    pack_text(out, "attempts");
+    pack_uint(out, message->attempts);
+  }
+  if (has_parent(message)) {
+    pack_text(out, "parent");
+    pack_id(out, message->parent);
+  }
+}
+
 void message_pack(const struct message *message, struct buffer *out) {
   assert(is_type(message->type) && !is_stream_type(message->type));
   const struct layout *layout = &layouts[message->type];
-  size_t count = field_count(layout);
+  size_t count = field_count(layout), rare = rare_count(message);
   if (!pack_room(out, LARGEST_HEADER)) return;
-  pack_array(out, 1 + count);
+  pack_array(out, 1 + count + (rare > 0));
   pack_uint(out, message->type);
   for (size_t i = 0; i < count; i++) pack_field(out, message, layout->fields[i]);
+  if (rare) pack_rare(out, message, rare);
 }
 
 // ---- from bytes ----
@@ -274,6 +302,18 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
   return false;
 }
 
+// Keys that are not known are ignored.
+static bool read_rare(struct cursor *header, struct message *message) {
+  struct cursor value;
+  if (cursor_type(header) != CURSOR_MAP) return false;
+  if (cursor_find(*header, "queue", &value) &&
+      !read_time(&value, NANOSECONDS_PER_MILLISECOND, &message->queue_timeout))
+    return false;
+  if (cursor_find(*header, "attempts", &value) && !read_u32(&value, 1, &message->attempts))
+    return false;
+  return !cursor_find(*header, "parent", &value) || read_id(&value, &message->parent);
+}
+
 int message_read(struct message *message, struct cursor *header, const char **field) {
   *message = (struct message){0};
   *field = field_names[NO_FIELD];
@@ -288,5 +328,7 @@ int message_read(struct message *message, struct cursor *header, const char **fi
     *field = field_names[fields[i]];
     if (i + 1 == count || !read_field(header, message, fields[i])) return MESSAGE_BAD;
   }
-  return MESSAGE_OK;
+  if (type != MESSAGE_CALL || count == 1 + field_count(&layouts[type])) return MESSAGE_OK;
+  *field = "rare fields";
+  return read_rare(header, message) ? MESSAGE_OK : MESSAGE_BAD;
 }

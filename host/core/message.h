@@ -20,6 +20,7 @@
 //                                                                                  {[function index] = score}]
 //   CALL       id, attempt, epoch, sequence, function, remaining ms, workload,    [arguments...]
 //              priority, flags, {rare} or nothing
+//              rare: "queue" ms it may wait, "attempts" at most, "parent" id of the call that made it
 //   STARTED    id, attempt, sequence                                              -
 //   RESULT     id, attempt, epoch, sequence, elapsed us                           [results...]
 //   ERROR      id, attempt, epoch, sequence, elapsed us                           [map]  an error, see error.h
@@ -110,10 +111,13 @@ struct message {
                     // on the wire
   double workload;  // CALL; SCORE: the score
   uint32_t worker;  // START
-  uint32_t generation;   // START, READY
-  uint32_t limit;        // HELLO: the largest frame this side accepts
-  int32_t code;          // GOODBYE: exit code
-  struct payload *body;  // or NULL. A reader gives one reference to whoever gets the message.
+  uint32_t generation;    // START, READY
+  uint32_t limit;         // HELLO: the largest frame this side accepts
+  int32_t code;           // GOODBYE: exit code
+  int64_t queue_timeout;  // CALL: nanoseconds it may wait for a worker; 0: until its deadline
+  uint32_t attempts;      // CALL: how many there may be; 0: what the function allows
+  struct call_id parent;  // CALL: of the call in which it was made; zero: none
+  struct payload *body;   // or NULL. A reader gives one reference to whoever gets the message.
 };
 
 enum body_rule { BODY_NONE, BODY_NEEDED, BODY_OPTIONAL };

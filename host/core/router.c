@@ -213,13 +213,19 @@ void router_client(struct router *router, uint32_t number, int64_t now) {
   router->peers[router->peer_count++] = (struct peer){.number = number};
 }
 
+// One cancel may end further calls, so the search begins anew after each.
+static struct call *first_of_peer(const struct router *router, uint32_t peer) {
+  struct call *call = router->oldest;
+  while (call && call->peer != peer) call = call->newer;
+  return call;
+}
+
 void router_client_gone(struct router *router, uint32_t number, int64_t now) {
   struct peer *peer = router_peer(router, number);
   if (!peer) return;
   *peer = router->peers[--router->peer_count];
-  for (struct call *call = router->oldest, *newer; call; call = newer) {
-    newer = call->newer;
-    if (call->peer != number) continue;
+  struct call *call;
+  while ((call = first_of_peer(router, number))) {
     call->peer = ROUTER_NONE;
     router_call_cancel(router, call, CANCEL_CLIENT, now);
   }
@@ -292,6 +298,24 @@ static int64_t call_deadline(const struct deployment *deployment, const struct m
   return now + (deployment->was_ready ? LIMIT_DEADLINE_DEFAULT : LIMIT_READY);
 }
 
+// Calls wait in the order in which they came, a level of priority counts as a second of waiting: so one that is less urgent is
+// late by so much and no more.
+static uint64_t queue_order(const struct call *call, int64_t now) {
+  int64_t order = now + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;
+  return (uint64_t)order;
+}
+
+// A call that another one makes ends with it at the latest.
+static void adopt(struct router *router, struct call *call) {
+  struct call *parent = table_find(&router->calls, call->parent);
+  if (!parent || parent->state != CALL_RUNNING) {
+    call->parent = (struct call_id){0};
+    return;
+  }
+  parent->children++;
+  if (parent->deadline < call->deadline) call->deadline = parent->deadline;
+}
+
 static void admit(struct router *router, struct peer *peer, uint32_t number,
                   struct message *message, int64_t now) {
   struct deployment *deployment = router->deployments[number];
@@ -308,12 +332,18 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   call->deadline = call_deadline(deployment, message, now);
   call->workload = message->workload;
   call->body = message->body;
+  call->parent = message->parent;
+  call->attempts = message->attempts;
+  if (!call->attempts) call->attempts = call->flags & CALL_IDEMPOTENT ? LIMIT_ATTEMPTS : 1;
+  adopt(router, call);
+  call->queue_deadline = call->deadline;
+  if (message->queue_timeout > 0 && message->queue_timeout < call->deadline - now)
+    call->queue_deadline = now + message->queue_timeout;
   call->item.line = call->function;
-  call->item.order = ++router->order;
+  call->item.order = queue_order(call, now);
   peer->calls++;
   deployment->calls++;
   table_add(&router->calls, call->id, call);
-  timers_set(&router->timers, &call->timer, call->deadline);
   router_call_queue(router, call);
   router_dispatch(router, deployment, now);
 }
@@ -373,15 +403,19 @@ int64_t router_deadline(const struct router *router) {
 
 // ---- the end ----
 
+static struct call *first_alive(const struct router *router) {
+  struct call *call = router->oldest;
+  while (call && call->state == CALL_ABANDONED) call = call->newer;
+  return call;
+}
+
 void router_drain(struct router *router, int64_t now) {
   if (router->draining) return;
   router->draining = true;
   for (uint32_t i = 0; i < router->deployment_count; i++)
     router->deployments[i]->state = DEPLOYMENT_DRAINING;
-  for (struct call *call = router->oldest, *newer; call; call = newer) {
-    newer = call->newer;
-    router_call_cancel(router, call, CANCEL_SHUTDOWN, now);
-  }
+  struct call *call;
+  while ((call = first_alive(router))) router_call_cancel(router, call, CANCEL_SHUTDOWN, now);
   for (uint32_t i = 0; i < router->worker_count; i++)
     router_worker_drain(router, router->workers[i], now);
 }

@@ -30,6 +30,8 @@ struct call *router_call_new(struct router *router) {
 void router_call_free(struct router *router, struct call *call) {
   struct peer *peer = router_peer(router, call->peer);
   if (peer) peer->calls--;
+  struct call *parent = table_find(&router->calls, call->parent);
+  if (parent && parent->children) parent->children--;
   timers_cancel(&router->timers, &call->timer);
   table_remove(&router->calls, call->id);
   payload_unref(call->body);
@@ -43,6 +45,7 @@ void router_call_queue(struct router *router, struct call *call) {
   struct deployment *deployment = call_deployment(router, call);
   call->state = CALL_QUEUED;
   call->worker = ROUTER_NONE;
+  timers_set(&router->timers, &call->timer, call->queue_deadline);
   queue_push(&deployment->queue, &call->item);
   deployment->queue_bytes += call->body ? call->body->size : 0;
 }
@@ -59,6 +62,24 @@ void router_call_fail(struct router *router, struct call *call, struct payload *
   router_call_free(router, call);
 }
 
+static struct call *first_child(const struct router *router, struct call_id parent) {
+  struct call *call = router->oldest;
+  while (call && (call->parent.counter != parent.counter || call->parent.session != parent.session))
+    call = call->newer;
+  return call;
+}
+
+// Each cancel may end further calls, so the search begins anew.
+static void cancel_children(struct router *router, struct call *call, int64_t now) {
+  while (call->children) {
+    struct call *child = first_child(router, call->id);
+    if (!child) break;
+    child->parent = (struct call_id){0};
+    call->children--;
+    router_call_cancel(router, child, CANCEL_CLIENT, now);
+  }
+}
+
 void router_call_abandon(struct router *router, struct call *call, enum cancel_reason reason,
                          struct payload *error, int64_t now) {
   struct worker *worker = call_worker(router, call);
@@ -73,6 +94,7 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
                                       .attempt = call->attempt,
                                       .sequence = call->sequence,
                                       .reason = (uint8_t)reason});
+  cancel_children(router, call, now);
 }
 
 // An attempt before this one may have run.
@@ -179,9 +201,8 @@ static const char *reason_text(enum lost_reason reason) {
 static struct payload *worker_lost(struct router *router, struct call *call,
                                    enum lost_reason reason, int code) {
   struct error_writer writer;
-  bool idempotent = call->flags & CALL_IDEMPOTENT;
-  error_begin(&writer, ERROR_WORKER_LOST, call->started ? EXECUTED_YES : EXECUTED_MAYBE, idempotent,
-              "router");
+  error_begin(&writer, ERROR_WORKER_LOST, call->started ? EXECUTED_YES : EXECUTED_MAYBE,
+              call->flags & CALL_IDEMPOTENT, "router");
   if (reason == LOST_SIGNAL)
     error_message(&writer, "worker %u was ended by signal %d while it had the call", call->worker,
                   code);
@@ -203,7 +224,7 @@ void router_call_lost(struct router *router, struct call *call, enum lost_reason
   struct worker *worker = call_worker(router, call);
   bool entered = call->started || worker->entered >= call->sequence;
   if (reason == LOST_HEARTBEAT) entered = true;  // it may be alive and enter it yet
-  bool again = !entered || ((call->flags & CALL_IDEMPOTENT) && call->attempt < LIMIT_ATTEMPTS);
+  bool again = !entered || call->attempt < call->attempts;
   if (call->state == CALL_ABANDONED || !again) {
     router_call_fail(router, call,
                      call->state == CALL_ABANDONED ? NULL : worker_lost(router, call, reason, code),
@@ -264,6 +285,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   } else {
     router_answer(router, call, (enum message_type)message->type, message->elapsed, message->body);
   }
+  cancel_children(router, call, now);
   router_call_detach(router, call, now);
   router_call_free(router, call);
 }

@@ -28,10 +28,14 @@ struct call {
   enum call_state state;
   uint32_t peer, deployment, function, worker, attempt, flags;
   uint8_t priority;
-  bool started;  // the worker has said so
+  uint32_t attempts;  // at most
+  uint32_t children;  // calls made in it that have not ended
+  bool started;       // the worker has said so
   struct call_id id;
   uint64_t sequence;  // of the latest dispatch
   int64_t admitted, sent, deadline;
+  int64_t queue_deadline;      // until then it may wait for a worker; at most `deadline`
+  struct call_id parent;       // the call in which it was made; zero: none
   double workload, predicted;  // seconds on its worker
   struct payload *body;
 };
@@ -94,7 +98,7 @@ struct peer {
 
 struct router {
   struct router_options options;
-  uint64_t random, sequence, order;
+  uint64_t random, sequence;
   bool draining;
   struct deployment **deployments;
   uint32_t deployment_count;

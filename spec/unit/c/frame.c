@@ -47,6 +47,12 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (is_end) m.elapsed = (int64_t)(chance_number(chance) >> 14) * 1000;
   if (has_generation) m.generation = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CALL) m.priority = (uint8_t)chance_number(chance);
+  if (t == MESSAGE_CALL && chance_below(chance, 2))
+    m.queue_timeout = (int64_t)(chance_number(chance) >> 25);
+  m.queue_timeout *= 1000000;
+  if (t == MESSAGE_CALL && chance_below(chance, 2)) m.attempts = (uint32_t)chance_number(chance);
+  if (t == MESSAGE_CALL && chance_below(chance, 2))
+    m.parent = (struct call_id){chance_next(chance), 5};
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
@@ -87,6 +93,10 @@ static void expect_same(const struct message *expected, const struct message *go
   EXPECT_EQUAL(expected->generation, got->generation);
   EXPECT_EQUAL(expected->limit, got->limit);
   EXPECT_EQUAL(expected->code, got->code);
+  EXPECT_EQUAL(expected->queue_timeout, got->queue_timeout);
+  EXPECT_EQUAL(expected->attempts, got->attempts);
+  EXPECT_EQUAL(expected->parent.session, got->parent.session);
+  EXPECT_EQUAL(expected->parent.counter, got->parent.counter);
   expect_same_body(expected->body, got->body);
 }
 
