@@ -9,6 +9,7 @@ local ffi = require 'ffi'
 if not pcall(ffi.typeof, 'spec_ledger') then ffi.cdef [[
 typedef struct { volatile uint32_t counts[4096]; } spec_ledger;
 int open(const char *path, int flags, ...);
+int close(int fd);
 int ftruncate(int fd, long size);
 void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset);
 ]] end
@@ -26,6 +27,7 @@ function M.open(path)
   assert(ffi.C.ftruncate(fd, size) == 0)
   local memory = ffi.C.mmap(nil, size, kProtection, kShared, fd, 0)
   assert(ffi.cast('intptr_t', memory) ~= -1, 'the ledger could not be mapped')
+  ffi.C.close(fd)
   return setmetatable({ page = ffi.cast('spec_ledger *', memory) }, M)
 end
 
