@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../core/client.h"
 #include "../core/frame.h"
 #include "../core/limits.h"
 #include "../core/payload.h"
@@ -26,6 +28,8 @@
 #include "executor_state.h"
 #include "vm.h"
 
+// An executor that had nothing to do for so long gives memory back.
+static const int64_t kRest = NANOSECONDS_PER_SECOND;
 // A cancelled call that blocks again: it looks again after so long whether it goes on.
 static const int64_t kBlockCancelled = 10 * NANOSECONDS_PER_MILLISECOND;
 
@@ -37,6 +41,7 @@ void executor_exit(int code) {
 // ---- what comes ----
 
 static void on_message(struct executor *executor, lua_State *L, struct message *message) {
+  if (executor_nested_message(executor, message)) return;
   if (message->type != MESSAGE_CALL || message->sequence <= executor->last) {
     fprintf(stderr, "farside: the router sent what no worker expects: %s, %llu after %llu\n",
             message_name((enum message_type)message->type), (unsigned long long)message->sequence,
@@ -44,6 +49,7 @@ static void on_message(struct executor *executor, lua_State *L, struct message *
     executor_exit(EXIT_INTERNAL);
   }
   executor->last = message->sequence;
+  executor->rests = false;
   executor_call_start(executor, L, message);
   payload_unref(message->body);
 }
@@ -103,6 +109,16 @@ static bool shall_end(const struct executor *executor) {
   return executor_draining(executor) && !executor->running;
 }
 
+// As sleep_until, but an idle executor gives its memory back first.
+static void sleep_or_rest(struct executor *executor, lua_State *L, int64_t until, bool data) {
+  int64_t rest = wait_now() + kRest;
+  bool is_idle = !executor->rests && !executor->running && until > rest;
+  sleep_until(executor, L, is_idle ? rest : until, data);
+  if (!is_idle || wait_now() < rest) return;
+  executor->rests = true;
+  vm_give_blocks();
+}
+
 bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
   assert(!executor->active);
   executor_flush(executor);
@@ -113,7 +129,7 @@ bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
   wait_begin(&executor->wait);
   while (open && !came && wait_again(&executor->wait) && wait_now() < until)
     came = receive(executor);
-  if (!came || executor->router_gone) sleep_until(executor, L, until, open);
+  if (!came || executor->router_gone) sleep_or_rest(executor, L, until, open);
   wait_end(&executor->wait);
   if (!executor->router_gone) start_calls(executor, L);
   executor_flush(executor);
@@ -125,8 +141,22 @@ void executor_pause(struct executor *executor, lua_State *L, int64_t until) {
   executor_flush(executor);
   executor_call_block(executor);
   int64_t most = active && active->is_cancelled ? wait_now() + kBlockCancelled : INT64_MAX;
-  if (!active || !active->is_claimed) sleep_until(executor, L, until < most ? until : most, false);
+  bool awaits = executor_nested_pending(executor);
+  if (!active || !active->is_claimed) sleep_until(executor, L, until < most ? until : most, awaits);
+  if (awaits && !executor->router_gone) start_calls(executor, L);
   executor_call_unblock(executor);
+}
+
+int executor_current(struct executor *executor, lua_State *L) {
+  const struct running *active = executor->active;
+  char id[33];
+  if (!active) return 0;
+  snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)active->call.id.session,
+           (unsigned long long)active->call.id.counter);
+  lua_pushstring(L, id);
+  lua_pushinteger(L, (lua_Integer)active->call.attempt);
+  lua_pushnumber(L, (lua_Number)(active->entered + active->call.remaining) / 1e9);
+  return 3;
 }
 
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks) {
@@ -219,6 +249,12 @@ static bool prepare(int data, int control, int page) {
   return true;
 }
 
+static uint64_t random_session(void) {
+  uint64_t session;
+  if (getrandom(&session, sizeof session, 0) != sizeof session) executor_exit(EXIT_INTERNAL);
+  return session;
+}
+
 int executor_main(int data, int control, int page) {
   if (!prepare(data, control, page)) {
     fprintf(stderr,
@@ -237,6 +273,8 @@ int executor_main(int data, int control, int page) {
   struct message start;
   if (!warden_wait_start(executor.warden, &start)) return EXIT_ROUTER_GONE;
   executor.generation = start.generation;
+  executor.epoch = start.epoch;
+  executor.client = client_new(random_session());
   executor.reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
   wait_init(&executor.wait);
 
@@ -247,6 +285,7 @@ int executor_main(int data, int control, int page) {
   }
   executor_flush(&executor);
   fflush(NULL);
+  if (warden_alone(executor.warden)) executor.router_gone = true;
   warden_stop(executor.warden);
   executor_exit(executor.router_gone && !code ? EXIT_ROUTER_GONE : code);
 }

@@ -40,7 +40,9 @@ struct executor {
   struct buffer out;
   struct wait wait;
   struct executor_callbacks callbacks;
-  uint64_t last;  // sequence
+  uint64_t last;          // sequence
+  uint64_t epoch;         // of the router
+  struct client *client;  // of the calls that functions make
   uint32_t generation;
   struct running *running, *spare;
   struct running *active;  // the one that runs now
@@ -50,6 +52,7 @@ struct executor {
   int steps[STEPS];        // the functions
   void *reserve;           // memory for the time when there is none
   int measure_fd;
+  bool rests;  // nothing came for long, and the memory it kept is given back
   bool router_gone, tainted;
 };
 
@@ -74,6 +77,9 @@ void executor_answer_cancelled(struct executor *executor, const struct message *
 /// The same without any memory of Lua's: there was none for the call's values.
 void executor_answer_memory(struct executor *executor, const struct message *call, bool entered);
 
+/// Queues any message; takes over the body.
+void executor_send(struct executor *executor, struct message *message);
+
 /// Writes what is queued, waiting until the router takes it.
 void executor_flush(struct executor *executor);
 
@@ -94,3 +100,11 @@ void executor_call_cancel_all(struct executor *executor, lua_State *L);
 /// The call that runs is about to block, or goes on.
 void executor_call_block(struct executor *executor);
 void executor_call_unblock(struct executor *executor);
+
+// ---- calls that functions make (executor_nested.c) ----
+
+/// The end of one; takes over the body. False: the message is something else.
+bool executor_nested_message(struct executor *executor, struct message *message);
+
+/// Ends are awaited.
+bool executor_nested_pending(const struct executor *executor);

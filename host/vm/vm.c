@@ -31,8 +31,12 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size) {
 
 void vm_keep_blocks(void) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 1 << 20);
+}
+
+void vm_give_blocks(void) {
+  malloc_trim(0);
 }
 
 // ---- modules ----

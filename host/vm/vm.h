@@ -16,6 +16,8 @@ int vm_call(lua_State *L, int arguments, int results);
 
 enum vm_role vm_role(lua_State *L);
 
-/// Large blocks, up to 256 MiB in all, are kept by malloc from here on, for the whole process: pages
+/// Large blocks, up to 1 GiB in all, are kept by malloc from here on, for the whole process: pages
 /// once touched are worth more than the memory. For processes that are Farside's own.
 void vm_keep_blocks(void);
+/// Gives what is kept back to the system.
+void vm_give_blocks(void);

@@ -15,7 +15,7 @@ static long page_faults(void) {
   return usage.ru_minflt;
 }
 
-// A fault for each page would be 256 a string.
+// A fault for each page would be 256 a string. The sanitizers have their own malloc.
 static void large_strings_reuse_memory(void) {
   vm_keep_blocks();
   lua_State *L = vm_open(VM_CLIENT);
@@ -29,12 +29,38 @@ static void large_strings_reuse_memory(void) {
     lua_pop(L, 1);
   }
   long faults = page_faults() - before;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they have their own malloc
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT(faults < 200 * (MEBIBYTE / PAGE) / 20);
 #endif
   EXPECT(faults >= 0);
   free(bytes);
   lua_close(L);
+}
+
+static long resident(void) {
+  long size = 0, pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  EXPECT(file && fscanf(file, "%ld %ld", &size, &pages) == 2);
+  fclose(file);
+  return pages * PAGE / MEBIBYTE;
+}
+
+static void blocks_can_be_given_back(void) {
+  enum { COUNT = 200 };
+  void *blocks[COUNT];
+  vm_keep_blocks();
+  for (int i = 0; i < COUNT; i++) {
+    blocks[i] = malloc(MEBIBYTE);
+    EXPECT(blocks[i] != NULL);
+    memset(blocks[i], 1, MEBIBYTE);
+  }
+  long full = resident();
+  for (int i = 0; i < COUNT; i++) free(blocks[i]);
+  vm_give_blocks();
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT(resident() < full - COUNT / 2);
+#endif
+  EXPECT(full > COUNT);
 }
 
 static void role_is_known(void) {
@@ -97,6 +123,7 @@ static void call_passes_other_errors(void) {
 
 static const struct check kChecks[] = {
     {"makes new large strings of pages that were touched before", large_strings_reuse_memory},
+    {"gives them back when it is told to", blocks_can_be_given_back},
     {"knows its role before any Lua runs", role_is_known},
     {"starts no router in a worker", worker_opens_no_router},
     {"finds the Lua files of Farside", farside_can_be_required},
