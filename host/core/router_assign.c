@@ -79,6 +79,12 @@ static double backlog(const struct worker *worker, int64_t now) {
   return left > 0 ? left : elapsed;
 }
 
+// What was measured long ago counts for less and less, so that a worker that was slow to answer for
+// a while is tried again.
+static double round_trip(const struct worker *worker, int64_t now) {
+  return worker->round_trip / (1 + to_seconds(now - worker->answered_at));
+}
+
 // Where a call is to go.
 struct choice {
   uint32_t worker;  // in the deployment; ROUTER_NONE: it waits
@@ -99,8 +105,9 @@ static struct choice choose(struct router *router, struct deployment *deployment
     bool is_free = has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
-    candidates[count++] = (struct candidate){
-        .score = worker->scores[call->function], .round_trip = worker->round_trip, .free = is_free};
+    candidates[count++] = (struct candidate){.score = worker->scores[call->function],
+                                             .round_trip = round_trip(worker, now),
+                                             .free = is_free};
   }
   if (!any_free) return choice;
   for (uint32_t i = 0; i < count; i++)
@@ -122,6 +129,7 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
   call->state = CALL_RUNNING;
   call->sequence = ++router->sequence;
   call->sent = now;
+  timers_set(&router->timers, &call->timer, call->deadline);
   call->predicted = score > 0 ? call->workload / score : 0;
   occupy(router, worker, call);
   int64_t remaining = call->deadline - now;
@@ -161,7 +169,7 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
     deployment->promised[choice->awaited] +=
         predicted(router, deployment, (struct call *)item, choice->awaited);
     item = item->next;
-    if (item && ((struct call *)item)->deadline <= now) item = NULL;  // about to end
+    if (item && ((struct call *)item)->queue_deadline <= now) item = NULL;  // about to end
     if (!item) break;
     *choice = choose(router, deployment, (struct call *)item, now);
     if (choice->worker != ROUTER_NONE) break;
@@ -177,7 +185,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
   bool skipped = false;
   while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
     struct call *call = (struct call *)item;
-    if (call->deadline <= now) {
+    if (call->queue_deadline <= now) {
       router_call_timer(router, call, now);
       continue;
     }

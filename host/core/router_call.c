@@ -261,12 +261,20 @@ static struct call *find_call(struct router *router, struct worker *worker,
   return call;
 }
 
+// One call that was held up, in a paused process or on a crowded core, says little about the next:
+// it counts as no more than twice what was seen before it, and a millisecond.
+static void learn_round_trip(struct worker *worker, double seen, int64_t now) {
+  double most = 2 * worker->round_trip + 1e-3;
+  worker->round_trip += ((seen < most ? seen : most) - worker->round_trip) / 16;
+  worker->answered_at = now;
+}
+
 // The service time of a call moves the score where it can be compared with the benchmark's: alone,
 // or with as many others as the function allows.
 static void learn(struct router *router, struct worker *worker, const struct call *call,
                   int64_t elapsed, int64_t now) {
   double total = to_seconds(now - call->sent), inside = to_seconds(elapsed);
-  if (inside < total) worker->round_trip += (total - inside - worker->round_trip) / 16;
+  if (inside < total) learn_round_trip(worker, total - inside, now);
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (inside < kShortestLesson || 2 * worker->in_flight < concurrency) return;
   double *score = &worker->scores[call->function];

@@ -53,6 +53,7 @@ struct worker {
   uint32_t in_flight, slots;  // slots: the least concurrency of the functions in flight
   double backlog;             // seconds predicted for all in flight
   double round_trip;          // seconds, smoothed
+  int64_t answered_at;        // when that was measured last
   double *scores;             // per function
   uint64_t entered;           // the shared page, as last reported
   uint32_t bad_answers;

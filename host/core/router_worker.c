@@ -149,8 +149,10 @@ static void start_clocks(struct router *router, struct deployment *deployment, i
     for (struct queue_item *item = deployment->queue.lines[line].first; item; item = item->next) {
       struct call *call = (struct call *)item;
       if (!(call->flags & CALL_DEFAULT_DEADLINE) || deployment->functions[line].timeout) continue;
+      bool may_wait = call->queue_deadline == call->deadline;
       call->deadline = now + LIMIT_DEADLINE_DEFAULT;
-      timers_set(&router->timers, &call->timer, call->deadline);
+      if (may_wait || call->queue_deadline > call->deadline) call->queue_deadline = call->deadline;
+      timers_set(&router->timers, &call->timer, call->queue_deadline);
     }
 }
 
