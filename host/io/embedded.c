@@ -70,18 +70,26 @@ static void notice_ended(struct embedded *embedded, size_t before) {
   loop_stir(embedded->loop);
 }
 
+// Workers are clients too: their functions make calls.
+static uint32_t peer_of(uint32_t worker) {
+  return PEER + 1 + worker;
+}
+
 static void start_worker(struct embedded *embedded, const struct action *action) {
   const struct deployed *deployed = &embedded->deployed[action->deployment];
   char name[128];
   snprintf(name, sizeof name, "%.100s w%u", deployed->name,
            action->worker - deployed->first_worker);
+  router_client(embedded->router, peer_of(action->worker), wait_now());
   local_start(embedded->local, action->worker, action->generation, embedded->epoch, name,
               deployed->start);
 }
 
 static void send_on(struct embedded *embedded, struct action *action, int64_t now) {
-  if (action->peer == ROUTER_NONE) {
-    local_send(embedded->local, action->worker, &action->message);
+  if (action->peer != PEER) {
+    uint32_t worker = action->peer == ROUTER_NONE ? action->worker : action->peer - peer_of(0);
+    local_send(embedded->local, worker, &action->message);
+    if (action->peer != ROUTER_NONE) loop_stir(embedded->loop);  // no call of ours has ended
     return;
   }
   size_t before = client_done(embedded->client);
@@ -112,11 +120,21 @@ static void act(struct embedded *embedded, int64_t now) {
   }
 }
 
+static uint32_t deployment_of(const struct embedded *embedded, uint32_t worker) {
+  uint32_t deployment = embedded->deployed_count - 1;
+  while (embedded->deployed[deployment].first_worker > worker) deployment--;
+  return deployment;
+}
+
 static void on_message(void *owner, uint32_t worker, uint32_t generation, struct message *message) {
   struct embedded *embedded = owner;
   int64_t now = wait_now();
   bool is_answer = message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR;
-  router_worker_message(embedded->router, worker, generation, message, now);
+  if (message->type == MESSAGE_CALL || message->type == MESSAGE_CANCEL)
+    router_client_message(embedded->router, peer_of(worker), deployment_of(embedded, worker),
+                          message, now);
+  else
+    router_worker_message(embedded->router, worker, generation, message, now);
   act(embedded, now);
   if (!is_answer) loop_stir(embedded->loop);
 }
@@ -125,6 +143,7 @@ static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost
                     int code, uint64_t entered) {
   struct embedded *embedded = owner;
   int64_t now = wait_now();
+  router_client_gone(embedded->router, peer_of(worker), now);
   router_worker_lost(embedded->router, worker, generation, reason, code, entered, now);
   act(embedded, now);
   loop_stir(embedded->loop);

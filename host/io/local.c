@@ -369,8 +369,9 @@ void local_send(struct local *local, uint32_t worker, struct message *message) {
     process->was_idle = false;
     list_add(&local->dirty, process);
   }
+  bool is_end = message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR;
   if (message->type != MESSAGE_CALL) {
-    transport_send(process->control, message);
+    transport_send(is_end ? process->data : process->control, message);
     return;
   }
   if (!process->due) process->was_idle = true;

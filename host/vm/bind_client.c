@@ -10,6 +10,7 @@
 #include "../core/payload.h"
 #include "../io/embedded.h"
 #include "../io/wait.h"
+#include "bind_call.h"
 #include "codec.h"
 
 static const char kHandle[] = "farside.handle";
@@ -31,24 +32,6 @@ static struct handle *check_handle(lua_State *L, int index) {
 
 struct embedded *bind_client_embedded(lua_State *L, int index) {
   return check_handle(L, index)->embedded;
-}
-
-// nil, {name =, message =, executed = "no"}
-static int push_error(lua_State *L, const char *name, const char *format, ...) {
-  va_list arguments;
-  lua_pushnil(L);
-  lua_createtable(L, 0, 4);
-  lua_pushstring(L, name);
-  lua_setfield(L, -2, "name");
-  va_start(arguments, format);
-  lua_pushvfstring(L, format, arguments);
-  va_end(arguments);
-  lua_setfield(L, -2, "message");
-  lua_pushliteral(L, "no");
-  lua_setfield(L, -2, "executed");
-  lua_pushliteral(L, "sdk");
-  lua_setfield(L, -2, "where");
-  return 2;
 }
 
 // ---- strings that payloads refer to ----
@@ -133,7 +116,7 @@ static int l_deploy(lua_State *L) {
   int error = 0;
   uint32_t number = embedded_deploy(handle->embedded, &options, &error, why, sizeof why);
   payload_unref(options.start);
-  if (number == ROUTER_NONE) return push_error(L, "ConfigError", "%s", why);
+  if (number == ROUTER_NONE) return bind_call_error(L, "ConfigError", "%s", why);
   lua_getfenv(L, 1);
   lua_getfield(L, 2, "registry");
   lua_rawseti(L, -2, (int)number);
@@ -143,73 +126,33 @@ static int l_deploy(lua_State *L) {
 
 // ---- calls ----
 
-static int push_refusal(lua_State *L, int result) {
-  if (result == CLIENT_MEMORY)
-    return push_error(L, "Overloaded", "there is no memory for another call");
-  push_error(L, "Overloaded", "%d calls of this client have not ended", LIMIT_IN_FLIGHT);
-  lua_pushliteral(L, "client");
-  lua_setfield(L, -2, "scope");
-  lua_pushinteger(L, LIMIT_IN_FLIGHT);
-  lua_setfield(L, -2, "limit");
-  lua_pushboolean(L, 1);
-  lua_setfield(L, -2, "retryable");
-  lua_pushinteger(L, 100);
-  lua_setfield(L, -2, "retry_after");
-  return 2;
+// Pushes the class registry of a deployment, whose stack index is returned, or nothing: 0.
+static int push_registry(lua_State *L, uint32_t deployment) {
+  lua_getfenv(L, 1);
+  lua_rawgeti(L, -1, (int)deployment);
+  lua_remove(L, -2);
+  if (!lua_isnil(L, -1)) return lua_gettop(L);
+  lua_pop(L, 1);
+  return 0;
 }
 
-static int64_t nanoseconds(double seconds) {
-  double limit = (double)LIMIT_DEADLINE / 1e9;
-  return (int64_t)((seconds < limit ? seconds : limit) * 1e9);
-}
-
-// handle:call(deployment, function, timeout, workload, names, ...)
+// handle:call(deployment, function, limits, workload, names, ...)
 static int l_call(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   release_strings(L, handle);
-  int arguments = lua_gettop(L) - 6;
-  if (arguments < 0)
-    return luaL_error(L, "expected deployment, function, timeout, workload, names and arguments");
-  struct call_options options = {
-      .deployment = (uint32_t)lua_tointeger(L, 2),
-      .function = (uint32_t)lua_tointeger(L, 3),
-      .workload = lua_tonumber(L, 5),
-      .tag = (uint64_t)lua_tointeger(L, 2),
-  };
-  if (!lua_isnoneornil(L, 4)) {
-    double timeout = lua_tonumber(L, 4);
-    if (!(timeout > 0)) {
-      push_error(L, "DeadlineExceeded", "the timeout is %f s: the call was not sent", timeout);
-      lua_pushliteral(L, "sdk");
-      lua_setfield(L, -2, "phase");
-      return 2;
-    }
-    options.timeout = nanoseconds(timeout);
-    if (!options.timeout) options.timeout = 1;
-  }
-  lua_getfenv(L, 1);
-  lua_rawgeti(L, -1, (int)options.deployment);
-  lua_replace(L, 4);  // the registry
-  lua_pop(L, 1);
-  int registry = lua_isnil(L, 4) ? 0 : 4;
-  int names = lua_isnil(L, 6) ? 0 : 6;
-  struct payload *body = codec_encode(L, 7, arguments, registry, names, "argument");
-  if (!body) {
-    lua_pushnil(L);
-    lua_insert(L, -2);
-    return 2;
-  }
-  uint64_t call;
+  struct call_options options = {.tag = (uint64_t)lua_tointeger(L, 2)};
+  int registry = push_registry(L, (uint32_t)options.tag);
+  struct payload *body = bind_call_begin(L, registry, &options);
+  if (!body) return 2;
+  uint64_t call = 0;
   int result = embedded_call(handle->embedded, &options, body, &call);
-  if (result) return push_refusal(L, result);
-  lua_pushnumber(L, (lua_Number)call);
-  return 1;
+  return bind_call_begun(L, result, call);
 }
 
 static int64_t until(lua_State *L, int index) {
   if (lua_isnoneornil(L, index)) return INT64_MAX;
   double seconds = lua_tonumber(L, index);
-  return wait_now() + (seconds > 0 ? nanoseconds(seconds) : 0);
+  return wait_now() + bind_call_nanoseconds(seconds);
 }
 
 static int push_wait(lua_State *L, enum embedded_wait result) {
@@ -237,23 +180,14 @@ static int l_wait(lua_State *L) {
   return push_wait(L, embedded_wait(handle->embedded, call, ROUTER_NONE, until(L, 3)));
 }
 
-// Pushes true, results... or false, error and returns how many.
 static int push_completion(lua_State *L, struct handle *handle,
                            const struct completion *completion) {
   payload_unref(handle->decoding);
   handle->decoding = completion->body;
-  lua_getfenv(L, 1);
-  lua_rawgeti(L, -1, (int)completion->tag);
-  lua_remove(L, -2);
-  int registry = lua_gettop(L);
-  lua_pushboolean(L, completion->ok);
-  int count = codec_decode(L, completion->body, lua_isnil(L, registry) ? 0 : registry);
-  payload_unref(completion->body);
+  int registry = push_registry(L, (uint32_t)completion->tag);
+  int count = bind_call_ended(L, registry, completion);
   handle->decoding = NULL;
-  if (count >= 0) return count + 1;
-  lua_pushboolean(L, 0);  // the answer came and cannot be read: [.., true, error, false]
-  lua_replace(L, -3);
-  return 2;
+  return count;
 }
 
 // handle:take(call)
@@ -403,7 +337,8 @@ static int l_open(lua_State *L) {
   lua_setfenv(L, -2);
   int error = embedded_open(&handle->embedded);
   if (error)
-    return push_error(L, "EngineError", "the router could not be started: %s", strerror(-error));
+    return bind_call_error(L, "EngineError", "the router could not be started: %s",
+                           strerror(-error));
   pthread_mutex_init(&handle->lock, NULL);
   codec_set_owner(L, &(struct codec_owner){on_release, handle});
   return 1;

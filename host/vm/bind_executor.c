@@ -124,11 +124,47 @@ static int l_measure(lua_State *L) {
   return 0;
 }
 
+// ---- calls that functions make ----
+
+static int l_call(lua_State *L) {
+  return executor_nested_call(check(L), L);
+}
+
+static int l_cancel(lua_State *L) {
+  executor_nested_cancel(check(L), (uint64_t)luaL_checknumber(L, 2));
+  return 0;
+}
+
+static int l_done(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)executor_nested_done(check(L)));
+  return 1;
+}
+
+static int l_take(lua_State *L) {
+  return executor_nested_take(check(L), L, (uint64_t)luaL_checknumber(L, 2));
+}
+
+static int l_next(lua_State *L) {
+  return executor_nested_next(check(L), L);
+}
+
+// executor:wait(call, timeout)
+static int l_wait(lua_State *L) {
+  uint64_t call = lua_isnoneornil(L, 2) ? 0 : (uint64_t)lua_tonumber(L, 2);
+  lua_remove(L, 2);
+  return executor_nested_wait(check(L), L, call, until(L));
+}
+
+static int l_current(lua_State *L) {
+  return executor_current(check(L), L);
+}
+
 void bind_executor(lua_State *L, struct executor *executor) {
   static const luaL_Reg methods[] = {
-      {"open", l_open},         {"ready", l_ready},     {"goodbye", l_goodbye},
-      {"turn", l_turn},         {"pause", l_pause},     {"resume", l_resume},
-      {"draining", l_draining}, {"measure", l_measure}, {NULL, NULL},
+      {"open", l_open},   {"ready", l_ready},   {"goodbye", l_goodbye},   {"turn", l_turn},
+      {"pause", l_pause}, {"resume", l_resume}, {"draining", l_draining}, {"measure", l_measure},
+      {"call", l_call},   {"cancel", l_cancel}, {"done", l_done},         {"take", l_take},
+      {"next", l_next},   {"wait", l_wait},     {"current", l_current},   {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

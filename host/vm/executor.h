@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct executor;
@@ -39,7 +40,7 @@ struct payload *executor_error_body(struct executor *executor, struct lua_State 
 /// shall end, and no call is left.
 bool executor_turn(struct executor *executor, struct lua_State *L, int64_t until);
 
-/// Waits without taking calls, until `until` or until a cancel has come. A call that runs is meanwhile
+/// Waits until `until`, a cancel, or the end of a nested call. A call that runs is meanwhile
 /// one that waits.
 void executor_pause(struct executor *executor, struct lua_State *L, int64_t until);
 
@@ -54,3 +55,17 @@ bool executor_draining(const struct executor *executor);
 /// Takes or gives the lock that lets one worker at a time measure on this machine. A drain ends the
 /// wait for it.
 void executor_measure(struct executor *executor, bool begin);
+
+// Calls that functions make, as a client's handle has them (bind_client.c): each pushes what its method returns and returns how many. `L`
+// holds what the method got.
+int executor_nested_call(struct executor *executor, struct lua_State *L);
+void executor_nested_cancel(struct executor *executor, uint64_t call);
+size_t executor_nested_done(const struct executor *executor);
+int executor_nested_take(struct executor *executor, struct lua_State *L, uint64_t call);
+int executor_nested_next(struct executor *executor, struct lua_State *L);
+int executor_nested_wait(struct executor *executor, struct lua_State *L, uint64_t call,
+                         int64_t until);
+
+/// Pushes id, attempt and deadline (seconds on the monotonic clock) of the call that runs; nothing when none does. Returns how
+/// many.
+int executor_current(struct executor *executor, struct lua_State *L);

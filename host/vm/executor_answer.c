@@ -70,6 +70,17 @@ void executor_flush(struct executor *executor) {
 
 // ---- answers ----
 
+void executor_send(struct executor *executor, struct message *message) {
+  struct payload *body = message->body;
+  if (body && body->size > kGathered) {
+    frame_header(&executor->out, message);
+    write_out(executor, body);
+  } else {
+    frame_append(&executor->out, message);
+  }
+  payload_unref(body);
+}
+
 void executor_answer(struct executor *executor, const struct message *call, enum message_type type,
                      int64_t elapsed, struct payload *body) {
   struct message message = {.type = (uint8_t)type,
@@ -79,13 +90,7 @@ void executor_answer(struct executor *executor, const struct message *call, enum
                             .sequence = call->sequence,
                             .elapsed = elapsed,
                             .body = body};
-  if (body->size > kGathered) {
-    frame_header(&executor->out, &message);
-    write_out(executor, body);
-  } else {
-    frame_append(&executor->out, &message);
-  }
-  payload_unref(body);
+  executor_send(executor, &message);
 }
 
 void executor_answer_cancelled(struct executor *executor, const struct message *call,

@@ -26,7 +26,7 @@ local PROGRESS_FIRST = 0.5
 local PROGRESS_MOST = 10
 local STDERR = 2
 
---- What a worker does: 'loading' its deploy script, then 'serving'. nil on clients.
+--- What a worker does: 'loading' its deploy script, 'preparing' contexts and benchmark, then 'serving'. nil on clients.
 M.phase = native.role == 'worker' and 'loading' or nil
 
 local declared = {}  -- 'name\0tag' -> deployment
@@ -284,6 +284,13 @@ local function progress(self, began, pause)
   future.after(pause, function() progress(self, began, pause) end)
 end
 
+--- Lets calls of its functions go out by a handle.
+function Deployment:number_functions(number, handle)
+  for i, remote in ipairs(self.functions) do
+    remote._handle, remote._deployment_number, remote._number = handle, number, i - 1
+  end
+end
+
 --- Starts the workers, once.
 function Deployment:start()
   if self.number then return end
@@ -305,9 +312,7 @@ function Deployment:start()
   }
   if not number then error(Error.new(err), 0) end
   self.number, self.handle = number, handle
-  for i, remote in ipairs(self.functions) do
-    remote._handle, remote._deployment_number, remote._number = handle, number, i - 1
-  end
+  self:number_functions(number, handle)
   if native.is_terminal(STDERR) then
     local began = native.now()
     future.after(PROGRESS_FIRST, function() progress(self, began, PROGRESS_FIRST) end)
@@ -320,9 +325,13 @@ function Deployment:connect()
     error(check.where(4) .. 'client code in the deploy script: put it into farside.run(function() ... end) or a file '
       .. 'of its own', 0)
   end
+  if M.phase == 'preparing' then
+    error(Error.new { name = 'Unsupported', executed = 'no', where = 'sdk', feature = 'remote calls before a worker is ready',
+      message = check.where(4) .. 'contexts and benchmarks cannot make remote calls; f:here(...) runs a function in place' }, 0)
+  end
   if M.phase then
-    error(Error.new { name = 'Unsupported', executed = 'no', where = 'sdk', feature = 'nested calls',
-      message = check.where(4) .. 'a remote function cannot call another one yet; f:here(...) runs it in place' }, 0)
+    self:number_functions(0, future.handle())
+    return
   end
   self:start()
 end

@@ -121,6 +121,7 @@ end
 local function serve(executor)
   repeat
     local goes_on = executor:turn(future.delay())
+    future.collect()
     future.run_ready()
   until goes_on == false
 end
@@ -135,7 +136,7 @@ function M.main(executor, start)
     executor:goodbye(BUNDLE_REJECTED, 'bundle', describe_failure(deployment, traceback, nil))
     return BUNDLE_REJECTED
   end
-  deployments.phase = 'serving'
+  deployments.phase = 'preparing'
   local registry = deployment:class_registry()
   local contexts = deployment.contexts
 
@@ -164,6 +165,7 @@ function M.main(executor, start)
     registry = registry,
     entries = entries_of(deployment),
   }
+  deployments.phase = 'serving'
   executor:ready(deployment:manifest(), scores)
   serve(executor)
   contexts:exit_all(nil)
