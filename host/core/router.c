@@ -299,9 +299,10 @@ static int64_t call_deadline(const struct deployment *deployment, const struct m
 }
 
 // Calls wait in the order in which they came, a level of priority counts as a second of waiting: so one that is less urgent is
-// late by so much and no more.
-static uint64_t queue_order(const struct call *call, int64_t now) {
-  int64_t order = now + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;
+// late by so much and no more. Those of the same instant are kept a nanosecond apart.
+static uint64_t queue_order(struct router *router, const struct call *call, int64_t now) {
+  router->arrival = now > router->arrival ? now : router->arrival + 1;
+  int64_t order = router->arrival + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;
   return (uint64_t)order;
 }
 
@@ -340,7 +341,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   if (message->queue_timeout > 0 && message->queue_timeout < call->deadline - now)
     call->queue_deadline = now + message->queue_timeout;
   call->item.line = call->function;
-  call->item.order = queue_order(call, now);
+  call->item.order = queue_order(router, call, now);
   peer->calls++;
   deployment->calls++;
   table_add(&router->calls, call->id, call);

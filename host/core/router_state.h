@@ -100,6 +100,7 @@ struct peer {
 struct router {
   struct router_options options;
   uint64_t random, sequence;
+  int64_t arrival;  // of the latest call, each later than the one before
   bool draining;
   struct deployment **deployments;
   uint32_t deployment_count;
