@@ -614,20 +614,11 @@ static void compare_seat(struct world *world, uint32_t number) {
           "worker %u is not replaced", number);
 }
 
-// Of calls that came in the same instant, those of the first function come first.
-static struct record *oldest_queued(const struct app *app) {
-  struct record *record = app->oldest, *first;
-  while (record && record->where != IN_QUEUE) record = record->newer;
-  first = record;
-  for (; record && record->admitted == first->admitted; record = record->newer)
-    if (record->where == IN_QUEUE && record->function < first->function) first = record;
-  return first;
-}
-
 // The oldest call in the queue may wait for a fast busy worker while a slow one is free, but not
 // longer than the slow one would take.
 static void check_waiting(struct world *world, struct app *app) {
-  struct record *record = oldest_queued(app);
+  struct record *record = app->oldest;
+  while (record && record->where != IN_QUEUE) record = record->newer;
   uint32_t free_seat = ROUTER_NONE;
   for (uint32_t i = 0; record && i < app->worker_count && free_seat == ROUTER_NONE; i++)
     if (could_take(app, &world->seats[app->first_worker + i], record))

@@ -1,0 +1,630 @@
+// Checks of calls in the router: host/core/router.c, router_call.c, router_assign.c.
+#include "scene.h"
+
+static const struct router_function kFew[] = {{.concurrency = 1}, {.concurrency = 4}};
+
+// ---- waiting and slots ----
+
+static void late_binding(void) {
+  struct scene scene = scene_square(1);
+  uint64_t first = scene_call(&scene, 0, SECONDS(5)), second = scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_ready(&scene, 0);
+  struct message call = scene_dispatched(&scene, 0);
+  EXPECT_EQUAL(first, call.id.counter);
+  EXPECT_EQUAL(EPOCH, call.epoch);
+  EXPECT_EQUAL(1, call.attempt);
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_reply(&scene, 0, call, MESSAGE_RESULT);
+  scene_succeeds(&scene, first);
+  EXPECT_EQUAL(second, scene_dispatched(&scene, 0).id.counter);
+  scene_close(&scene);
+}
+
+static void remaining_time(void) {
+  struct scene scene = scene_square(1);
+  scene_call(&scene, 0, SECONDS(5));
+  scene.now += SECONDS(2);
+  scene_ready(&scene, 0);
+  EXPECT_EQUAL(SECONDS(3), scene_dispatched(&scene, 0).remaining);
+  scene_close(&scene);
+}
+
+static void lowest_index(void) {
+  struct scene scene = scene_square(3);
+  for (uint32_t i = 0; i < 3; i++) scene_reports(&scene, 2 - i, MANIFEST, 1, 100);
+  scene_call(&scene, 0, SECONDS(5));
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  scene_call(&scene, 0, SECONDS(5));
+  scene_call(&scene, 0, SECONDS(5));
+  scene_dispatched(&scene, 0);
+  scene_dispatched(&scene, 1);
+  scene_close(&scene);
+}
+
+static void waits_for_fast(void) {
+  struct scene scene = scene_square(2);
+  scene_reports(&scene, 0, MANIFEST, 1, 1);
+  scene_reports(&scene, 1, MANIFEST, 1, 100);
+  scene_call(&scene, 0, SECONDS(5));
+  struct message call = scene_dispatched(&scene, 1);
+  uint64_t second = scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0) && scene_is_given_nothing(&scene, 1));
+  scene_reply(&scene, 1, call, MESSAGE_RESULT);
+  EXPECT_EQUAL(second, scene_dispatched(&scene, 1).id.counter);
+  scene_close(&scene);
+}
+
+// The busy one was to take 10 ms. What is late is expected to take as long again, so the router looks
+// again after twice the time: within 2 s it has given up a worker that seemed to save one.
+static void waits_no_longer(void) {
+  struct scene scene = scene_square(2);
+  scene_reports(&scene, 0, MANIFEST, 1, 1);
+  scene_reports(&scene, 1, MANIFEST, 1, 100);
+  scene_call(&scene, 0, SECONDS(9));
+  scene_dispatched(&scene, 1);
+  uint64_t second = scene_call(&scene, 0, SECONDS(9));
+  scene_pass(&scene, MILLISECONDS(700));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_pass(&scene, MILLISECONDS(1400));
+  EXPECT_EQUAL(second, scene_dispatched(&scene, 0).id.counter);
+  scene_close(&scene);
+}
+
+// A queue that keeps the fast worker busy for longer than the slow one takes is for both.
+static void uses_slow_for_many(void) {
+  struct scene scene = scene_square(2);
+  scene_reports(&scene, 0, MANIFEST, 1, 10);
+  scene_reports(&scene, 1, MANIFEST, 1, 100);
+  for (int i = 0; i < 20; i++) scene_call(&scene, 0, SECONDS(9));
+  scene_dispatched(&scene, 1);
+  scene_dispatched(&scene, 0);
+  scene_close(&scene);
+}
+
+// ---- concurrency ----
+
+static struct scene few_open(void) {
+  struct scene scene = scene_open(0, 0);
+  scene_deploy(&scene, kFew, 2, 1);
+  scene_ready(&scene, 0);
+  return scene;
+}
+
+static void fills_slots(void) {
+  struct scene scene = few_open();
+  for (int i = 0; i < 5; i++) scene_call(&scene, 1, SECONDS(5));
+  struct message call = scene_dispatched(&scene, 0);
+  for (int i = 1; i < 4; i++) scene_dispatched(&scene, 0);
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_reply(&scene, 0, call, MESSAGE_RESULT);
+  scene_dispatched(&scene, 0);
+  scene_close(&scene);
+}
+
+static void runs_alone(void) {
+  struct scene scene = few_open();
+  scene_call(&scene, 1, SECONDS(5));
+  struct message together = scene_dispatched(&scene, 0);
+  uint64_t alone = scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_reply(&scene, 0, together, MESSAGE_RESULT);
+  EXPECT_EQUAL(alone, scene_dispatched(&scene, 0).id.counter);
+  scene_call(&scene, 1, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+static void passes_by(void) {
+  struct scene scene = few_open();
+  scene_call(&scene, 1, SECONDS(5));
+  scene_dispatched(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  uint64_t behind = scene_call(&scene, 1, SECONDS(5));
+  EXPECT_EQUAL(behind, scene_dispatched(&scene, 0).id.counter);
+  scene.now += MILLISECONDS(101);
+  scene_call(&scene, 1, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+// ---- deadlines ----
+
+static void deadline_in_queue(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  uint64_t waiting = scene_call(&scene, 0, MILLISECONDS(50));
+  scene_pass(&scene, MILLISECONDS(49));
+  EXPECT(scene_is_silent(&scene));
+  scene_pass(&scene, MILLISECONDS(1));
+  struct payload *error = scene_error(&scene, waiting, "DeadlineExceeded", "no");
+  EXPECT(scene_map_says(scene_map(error), "phase", "queue"));
+  EXPECT(scene_map_counts(scene_map(error), "waited_ms", 50));
+  payload_unref(error);
+  scene_close(&scene);
+}
+
+static void deadline_running(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, MILLISECONDS(50));
+  struct message given = scene_dispatched(&scene, 0), cancel;
+  scene_pass(&scene, MILLISECONDS(50));
+  struct payload *error = scene_error(&scene, call, "DeadlineExceeded", "maybe");
+  EXPECT(scene_map_says(scene_map(error), "phase", "run"));
+  payload_unref(error);
+  EXPECT(scene_sends(&scene, 0, MESSAGE_CANCEL, &cancel));
+  EXPECT_EQUAL(given.sequence, cancel.sequence);
+  EXPECT_EQUAL(CANCEL_DEADLINE, cancel.reason);
+  scene_close(&scene);
+}
+
+static void deadline_entered(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, MILLISECONDS(50));
+  struct message given = scene_dispatched(&scene, 0);
+  router_worker_entered(scene.router, 0, 1, given.sequence);
+  scene_pass(&scene, MILLISECONDS(50));
+  scene_fails(&scene, call, "DeadlineExceeded", "yes");
+  scene_close(&scene);
+}
+
+static void slot_until_told(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, MILLISECONDS(50));
+  struct message given = scene_dispatched(&scene, 0);
+  scene_pass(&scene, MILLISECONDS(50));
+  scene_fails(&scene, call, "DeadlineExceeded", "maybe");
+  uint64_t next = scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_reply(&scene, 0, given, MESSAGE_ERROR);
+  EXPECT(scene_is_silent(&scene));
+  EXPECT_EQUAL(next, scene_dispatched(&scene, 0).id.counter);
+  scene_close(&scene);
+}
+
+static void grace(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, MILLISECONDS(50));
+  struct message given = scene_dispatched(&scene, 0);
+  scene_pass(&scene, MILLISECONDS(50));
+  scene_fails(&scene, call, "DeadlineExceeded", "maybe");
+  scene_pass(&scene, LIMIT_GRACE - 1);
+  EXPECT(!scene_kills(&scene, 0));
+  scene_pass(&scene, 1);
+  EXPECT(scene_kills(&scene, 0));
+  scene_lost(&scene, 0, LOST_SIGNAL, 9, given.sequence);
+  EXPECT(scene_starts(&scene, 0));
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void no_time_left(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  scene_fails(&scene, scene_call(&scene, 0, -1), "DeadlineExceeded", "no");
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+static void late_tick(void) {
+  struct scene scene = scene_square(1);
+  uint64_t call = scene_call(&scene, 0, MILLISECONDS(50));
+  scene.now += MILLISECONDS(60);
+  scene_ready(&scene, 0);
+  scene_fails(&scene, call, "DeadlineExceeded", "no");
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+static void longest_deadline(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  scene_call(&scene, 0, INT64_MAX);
+  EXPECT_EQUAL(LIMIT_DEADLINE, scene_dispatched(&scene, 0).remaining);
+  scene_close(&scene);
+}
+
+static void default_deadline(void) {
+  struct scene scene = scene_square(1);
+  uint64_t call = scene_call(&scene, 0, 0);
+  scene_pass(&scene, SECONDS(100));
+  scene_ready(&scene, 0);
+  struct message given = scene_dispatched(&scene, 0);
+  EXPECT_EQUAL(LIMIT_DEADLINE_DEFAULT, given.remaining);
+  scene_reply(&scene, 0, given, MESSAGE_GIVE_BACK);
+  scene_dispatched(&scene, 0);
+  scene_pass(&scene, LIMIT_DEADLINE_DEFAULT - 1);
+  EXPECT(scene_is_silent(&scene));
+  scene_pass(&scene, 1);
+  scene_fails(&scene, call, "DeadlineExceeded", "maybe");
+  scene_close(&scene);
+}
+
+static void default_of_function(void) {
+  struct scene scene = scene_open(0, 0);
+  scene_deploy(&scene, &(struct router_function){.concurrency = 1, .timeout = SECONDS(2)}, 1, 1);
+  uint64_t call = scene_call(&scene, 0, 0);
+  scene_pass(&scene, SECONDS(1));
+  scene_ready(&scene, 0);
+  EXPECT_EQUAL(SECONDS(1), scene_dispatched(&scene, 0).remaining);
+  scene_pass(&scene, SECONDS(1));
+  scene_fails(&scene, call, "DeadlineExceeded", "maybe");
+  scene_close(&scene);
+}
+
+static void not_ready(void) {
+  struct scene scene = scene_square(1);
+  uint64_t call = scene_call(&scene, 0, SECONDS(1)), patient = scene_call(&scene, 0, 0);
+  scene_pass(&scene, SECONDS(1));
+  struct payload *error = scene_error(&scene, call, "NotReady", "no");
+  EXPECT(scene_map_says(scene_map(error), "state", "starting"));
+  payload_unref(error);
+  scene_pass(&scene, LIMIT_READY - SECONDS(1) - 1);
+  EXPECT(scene_is_silent(&scene));
+  scene_pass(&scene, 1);
+  scene_fails(&scene, patient, "NotReady", "no");
+  scene_close(&scene);
+}
+
+static void queue_timeout(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  struct message options = {.remaining = SECONDS(5), .queue_timeout = SECONDS(1), .workload = 1};
+  uint64_t running = scene_call_with(&scene, PEER, options);
+  uint64_t waiting = scene_call_with(&scene, PEER, options);
+  scene_pass(&scene, SECONDS(1));
+  scene_fails(&scene, waiting, "DeadlineExceeded", "no");
+  scene_pass(&scene, SECONDS(4) - 1);
+  EXPECT(scene_is_silent(&scene));
+  scene_pass(&scene, 1);
+  scene_fails(&scene, running, "DeadlineExceeded", "maybe");
+  scene_close(&scene);
+}
+
+static void queue_timeout_at_start(void) {
+  struct scene scene = scene_square(1);
+  struct message options = {.queue_timeout = SECONDS(2), .workload = 1};
+  scene_call(&scene, 0, SECONDS(90));
+  uint64_t waiting = scene_call_with(&scene, PEER, options);
+  scene_pass(&scene, SECONDS(1));
+  scene_ready(&scene, 0);
+  scene_pass(&scene, SECONDS(1));
+  scene_fails(&scene, waiting, "DeadlineExceeded", "no");
+  scene_close(&scene);
+}
+
+// ---- cancels ----
+
+static void cancel_queued(void) {
+  struct scene scene = scene_square(1);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  scene_cancel(&scene, call);
+  scene_fails(&scene, call, "Cancelled", "no");
+  scene_ready(&scene, 0);
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+static void cancel_running(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0), cancel;
+  scene_cancel(&scene, call);
+  struct payload *error = scene_error(&scene, call, "Cancelled", "maybe");
+  EXPECT(scene_map_says(scene_map(error), "by", "client"));
+  payload_unref(error);
+  EXPECT(scene_sends(&scene, 0, MESSAGE_CANCEL, &cancel));
+  EXPECT_EQUAL(CANCEL_CLIENT, cancel.reason);
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void cancel_late(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  scene_succeeds(&scene, call);
+  scene_cancel(&scene, call);
+  scene_cancel(&scene, 1000);
+  EXPECT(scene_is_silent(&scene));
+  EXPECT(!scene_sends(&scene, 0, MESSAGE_CANCEL, NULL));
+  scene_close(&scene);
+}
+
+static void cancel_of_other(void) {
+  struct scene scene = scene_square(1);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  router_client(scene.router, PEER + 1, scene.now);
+  struct message message = {.type = MESSAGE_CANCEL, .id = {PEER, call}};
+  router_client_message(scene.router, PEER + 1, 0, &message, scene.now);
+  scene_gather(&scene);
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void client_gone(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  router_client_gone(scene.router, PEER, scene.now);
+  scene_gather(&scene);
+  EXPECT(scene_is_silent(&scene));
+  EXPECT(scene_sends(&scene, 0, MESSAGE_CANCEL, NULL));
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  EXPECT(scene_is_silent(&scene));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_close(&scene);
+}
+
+static void ends_with_parent(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t parent = scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0);
+  struct message options = {.remaining = SECONDS(9), .parent = given.id, .workload = 1};
+  uint64_t child = scene_call_with(&scene, PEER, options);
+  scene_pass(&scene, SECONDS(5) - 1);
+  EXPECT(scene_is_silent(&scene));
+  scene_cancel(&scene, parent);
+  scene_fails(&scene, parent, "Cancelled", "maybe");
+  scene_fails(&scene, child, "Cancelled", "no");
+  scene_close(&scene);
+}
+
+// ---- answers ----
+
+static void carries_error(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_ERROR);
+  struct message message;
+  EXPECT(scene_answers(&scene, &message));
+  EXPECT_EQUAL(MESSAGE_ERROR, message.type);
+  EXPECT(message.body->size == 2 && !memcmp(message.body->parts[0].bytes, "\x91\x19", 2));
+  payload_unref(message.body);
+  scene_close(&scene);
+}
+
+static void unasked(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  scene_ready(&scene, 1);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0), wrong = given;
+  scene_reply(&scene, 1, given, MESSAGE_RESULT);
+  wrong.attempt++;
+  scene_reply(&scene, 0, wrong, MESSAGE_RESULT);
+  wrong = given;
+  wrong.epoch++;
+  scene_reply(&scene, 0, wrong, MESSAGE_RESULT);
+  wrong = given;
+  wrong.id.counter++;
+  scene_reply(&scene, 0, wrong, MESSAGE_RESULT);
+  EXPECT(scene_is_silent(&scene));
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  scene_succeeds(&scene, call);
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  EXPECT(scene_is_silent(&scene));
+  struct deployment_status status;
+  router_deployment_status(scene.router, 0, &status);
+  EXPECT_EQUAL(5, status.dropped);
+  scene_close(&scene);
+}
+
+static void gives_back(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  uint64_t first = scene_call(&scene, 0, SECONDS(5)), second = scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0);
+  scene_reply(&scene, 0, given, MESSAGE_GIVE_BACK);
+  struct message again = scene_dispatched(&scene, 0);
+  EXPECT_EQUAL(first, again.id.counter);
+  EXPECT_EQUAL(1, again.attempt);
+  EXPECT(again.sequence > given.sequence);
+  scene_ready(&scene, 1);
+  EXPECT_EQUAL(second, scene_dispatched(&scene, 1).id.counter);
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+// ---- refusals ----
+
+static void nowhere(void) {
+  struct scene scene = scene_square(1);
+  scene_fails(&scene, scene_call(&scene, 1, SECONDS(5)), "NoSuchFunction", "no");
+  struct message message = {.type = MESSAGE_CALL, .id = {PEER, 99}, .remaining = 1};
+  message.body = payload_copy("\x90", 1);
+  router_client_message(scene.router, PEER, 1, &message, scene.now);
+  scene_gather(&scene);
+  scene_fails(&scene, 99, "NoSuchDeployment", "no");
+  scene_close(&scene);
+}
+
+static void same_id(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  scene.calls--;
+  EXPECT_EQUAL(call, scene_call(&scene, 0, SECONDS(5)));
+  struct message given = scene_dispatched(&scene, 0);
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  scene_succeeds(&scene, call);
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void client_limit(void) {
+  struct scene scene = scene_square(1);
+  for (int i = 0; i < LIMIT_IN_FLIGHT; i++) scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_silent(&scene));
+  struct payload *error =
+      scene_error(&scene, scene_call(&scene, 0, SECONDS(5)), "Overloaded", "no");
+  EXPECT(scene_map_says(scene_map(error), "scope", "client"));
+  EXPECT(scene_map_counts(scene_map(error), "limit", LIMIT_IN_FLIGHT));
+  payload_unref(error);
+  scene_cancel(&scene, 1);
+  scene_fails(&scene, 1, "Cancelled", "no");
+  scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+// Else a client that cancels would be free to start more than its workers can do.
+static void cancelled_count(void) {
+  struct scene scene = scene_open(0, 0);
+  scene_deploy(&scene, &(struct router_function){.concurrency = LIMIT_CONCURRENCY}, 1, 1);
+  scene_ready(&scene, 0);
+  for (int i = 0; i < LIMIT_IN_FLIGHT; i++) scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0);
+  scene_cancel(&scene, given.id.counter);
+  scene_fails(&scene, given.id.counter, "Cancelled", "maybe");
+  scene_fails(&scene, scene_call(&scene, 0, SECONDS(5)), "Overloaded", "no");
+  scene_reply(&scene, 0, given, MESSAGE_ERROR);
+  scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void queue_limit(void) {
+  struct scene scene = scene_square(1);
+  uint32_t peer = PEER;
+  struct message options = {.remaining = SECONDS(5), .workload = 1};
+  for (int i = 0; i < LIMIT_QUEUE; i++) {
+    if (i % LIMIT_IN_FLIGHT == 0) router_client(scene.router, ++peer, scene.now);
+    scene_call_with(&scene, peer, options);
+  }
+  EXPECT(scene_is_silent(&scene));
+  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  struct payload *error = scene_error(&scene, call, "Overloaded", "no");
+  EXPECT(scene_map_says(scene_map(error), "scope", "deployment"));
+  payload_unref(error);
+  scene_ready(&scene, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static void call_of_size(struct scene *scene, size_t size) {
+  struct message message = {.type = MESSAGE_CALL, .id = {PEER, ++scene->calls}, .attempt = 1};
+  message.remaining = SECONDS(5);
+  message.body = payload_new(1);
+  message.body->size = size;  // nobody looks into it
+  router_client_message(scene->router, PEER, 0, &message, scene->now);
+  scene_gather(scene);
+}
+
+static void queue_bytes(void) {
+  struct scene scene = scene_square(1);
+  for (int i = 0; i < 4; i++) call_of_size(&scene, LIMIT_QUEUE_BYTES / 4 - (i == 3));
+  EXPECT(scene_is_silent(&scene));
+  call_of_size(&scene, 1);
+  EXPECT(scene_is_silent(&scene));
+  call_of_size(&scene, 1);
+  struct payload *error = scene_error(&scene, scene.calls, "Overloaded", "no");
+  EXPECT(scene_map_says(scene_map(error), "scope", "memory"));
+  payload_unref(error);
+  scene_close(&scene);
+}
+
+static void bad_deployments(void) {
+  struct scene scene = scene_open(0, 0);
+  struct router_function function = {.concurrency = 1};
+  EXPECT_EQUAL(ROUTER_NONE, scene_deploy(&scene, &function, 0, 1));
+  EXPECT_EQUAL(ROUTER_NONE, scene_deploy(&scene, &function, 1, 0));
+  EXPECT_EQUAL(ROUTER_NONE, scene_deploy(&scene, &function, 1, LIMIT_WORKERS + 1));
+  function.concurrency = LIMIT_CONCURRENCY + 1;
+  EXPECT_EQUAL(ROUTER_NONE, scene_deploy(&scene, &function, 1, 1));
+  function.concurrency = LIMIT_CONCURRENCY;
+  EXPECT_EQUAL(0, scene_deploy(&scene, &function, 1, LIMIT_WORKERS));
+  scene_close(&scene);
+}
+
+// ---- the end ----
+
+static void drains(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  uint64_t running = scene_call(&scene, 0, SECONDS(50)),
+           queued = scene_call(&scene, 0, SECONDS(50));
+  router_drain(scene.router, scene.now);
+  scene_gather(&scene);
+  scene_fails(&scene, running, "Cancelled", "maybe");
+  struct payload *error = scene_error(&scene, queued, "Cancelled", "no");
+  EXPECT(scene_map_says(scene_map(error), "by", "shutdown"));
+  payload_unref(error);
+  scene_fails(&scene, scene_call(&scene, 0, SECONDS(5)), "Draining", "no");
+  EXPECT(scene_sends(&scene, 0, MESSAGE_DRAIN, NULL) &&
+         scene_sends(&scene, 1, MESSAGE_DRAIN, NULL));
+  scene_lost(&scene, 0, LOST_EXIT, 0, 0);
+  EXPECT(!router_drained(scene.router));
+  scene_pass(&scene, LIMIT_GRACE);
+  EXPECT(scene_kills(&scene, 1));
+  scene_lost(&scene, 1, LOST_SIGNAL, 9, 0);
+  EXPECT(router_drained(scene.router));
+  EXPECT(!scene_starts(&scene, 0) || !scene_starts(&scene, 0));
+  scene_close(&scene);
+}
+
+static void frees_all(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  for (int i = 0; i < 5; i++) scene_call(&scene, 0, SECONDS(5));
+  router_drain(scene.router, scene.now);
+  scene_close(&scene);
+}
+
+static const struct check checks[] = {
+    {"gives a call to a worker only when a slot is free", late_binding},
+    {"sends along the time that is left", remaining_time},
+    {"gives a call to the first of equal workers", lowest_index},
+    {"lets a call wait for a fast worker that will end it sooner than a slow one", waits_for_fast},
+    {"lets it wait no longer than the slow one would take", waits_no_longer},
+    {"uses the slow worker when many calls wait", uses_slow_for_many},
+    {"runs as many calls of a function at once as it allows", fills_slots},
+    {"runs a call of a function that wants to be alone alone", runs_alone},
+    {"lets calls pass one that fits nowhere, but for 100 ms only", passes_by},
+    {"ends a waiting call at its deadline, as not executed", deadline_in_queue},
+    {"ends a running call at its deadline, as perhaps executed, and cancels it", deadline_running},
+    {"says that a call was executed when the shared page says so", deadline_entered},
+    {"keeps the slot of a call that was answered until its worker lets go", slot_until_told},
+    {"kills a worker that does not let go within its grace", grace},
+    {"refuses a call whose time is over", no_time_left},
+    {"sends no call after its deadline, however late the tick", late_tick},
+    {"cuts deadlines at the longest one", longest_deadline},
+    {"starts the default deadline when the deployment is ready", default_deadline},
+    {"starts the timeout of a function at once", default_of_function},
+    {"ends a call with NotReady where no worker became ready", not_ready},
+    {"ends a call that has waited too long, and lets one run that has not", queue_timeout},
+    {"keeps the limit of waiting when the first worker is ready", queue_timeout_at_start},
+    {"cancels a waiting call, as not executed", cancel_queued},
+    {"cancels a running call at once, as perhaps executed", cancel_running},
+    {"ignores the cancel of a call that has ended", cancel_late},
+    {"ignores the cancel of another client", cancel_of_other},
+    {"drops the calls of a client that is gone", client_gone},
+    {"cancels a call with the one that made it", ends_with_parent},
+    {"carries the error of a worker as it is", carries_error},
+    {"drops answers that nobody asked for, and counts them", unasked},
+    {"sends a call again that was given back, before later ones", gives_back},
+    {"refuses calls of what does not exist", nowhere},
+    {"runs an id once while it is in use", same_id},
+    {"refuses the call that is one too many for its client", client_limit},
+    {"counts a cancelled call until its worker lets go", cancelled_count},
+    {"refuses the call that is one too many for the queue", queue_limit},
+    {"refuses the byte that is one too many for the queue", queue_bytes},
+    {"refuses deployments beyond the limits", bad_deployments},
+    {"ends all calls and workers when it drains", drains},
+    {"frees actions that were not taken", frees_all},
+};
+CHECK_MAIN(checks)
