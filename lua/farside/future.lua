@@ -21,7 +21,7 @@ local BLOCKED = {}  -- stands in `waiting` for a call whose caller blocks
 
 local ours = setmetatable({}, { __mode = 'k' })
 local owners = setmetatable({}, { __mode = 'k' })     -- coroutine -> its future
-local waits = setmetatable({}, { __mode = 'k' })      -- suspended coroutine -> its wait
+local waits = setmetatable({}, { __mode = 'k' })      -- suspended coroutine -> its wait, which refers to it: both stay
 local cancelled = setmetatable({}, { __mode = 'k' })  -- coroutine -> reason
 local traces = setmetatable({}, { __mode = 'k' })     -- error object -> traceback
 local last_trace = {}                                 -- the same for the last error that was no table
@@ -29,10 +29,11 @@ local last_trace = {}                                 -- the same for the last e
 local timers = Timers.new()                           -- waits, and { run = function }
 local ready = { first = 1, last = 0 }                 -- coroutines to resume, with their values
 local ready_values = {}
-local waiting = {}                                    -- place of a call -> future, coroutine or BLOCKED
+local waiting = {}                                    -- place of a call -> coroutine, BLOCKED or a table with _ended
 local waiting_count = 0
 local PLACES = 2 ^ 20                                 -- a call's number modulo this is a small place of its own
 local taken = {}                                      -- call of a BLOCKED -> its packed outcome
+local dropped = {}                                    -- what finalizers have left to do
 
 local handle, executor
 
@@ -55,9 +56,9 @@ function M.close()
   if handle then handle:close() end
 end
 
---- Makes this the scheduler of a worker.
+--- Makes this the scheduler of a worker. Its functions make calls through the executor, as a client does through its handle.
 function M.serve(with)
-  executor = with
+  executor, handle = with, with
 end
 
 local resume_coroutine = function(co, ...)
@@ -96,16 +97,24 @@ local function wake_all(future)
   for i = 1, waiters and #waiters or 0 do wake(waiters[i], 'settled') end
 end
 
+--- Wakes all coroutines that wait in `wait_on` for this table.
+M.wake = wake_all
+
 --- Ends a future: ok and results, or not ok and an error.
 local function settle(future, ok, ...)
   if ok then future._results = pack(...) else future._error = (...) end
   future._state = ok and 'ok' or 'failed'
   wake_all(future)
+  local groups = future._groups
+  if not groups then return end
+  future._groups = nil
+  for group in pairs(groups) do group:_take(future) end
 end
 
-local function settle_call(future, ok, ...)
-  if ok then return settle(future, true, ...) end
-  settle(future, false, Error.new((...)))
+--- The future of a call: the call has ended.
+function Future:_ended(ok, ...)
+  if ok then return settle(self, true, ...) end
+  settle(self, false, Error.new((...)))
 end
 
 -- Coroutines --------------------------------------------------------------------------------------------------------
@@ -153,8 +162,23 @@ local function resume_ready(co, values)
   return resume(co)
 end
 
+--- Returns a value; some time after that has become garbage, object:drop() is called. The object must not refer to it.
+-- Finalizers run amid anything, so theirs does nothing but to leave word.
+function M.guard(object)
+  local guard = newproxy(true)
+  getmetatable(guard).__gc = function() dropped[#dropped + 1] = object end
+  return guard
+end
+
+local function drop_all()
+  local objects = dropped
+  dropped = {}
+  for i = 1, #objects do objects[i]:drop() end
+end
+
 --- Runs the timers that are due and the coroutines that are ready. Returns whether there were any.
 local function run()
+  if dropped[1] then drop_all() end
   local any = false
   while timers.size > 0 do
     local entry = timers:pop(now())
@@ -240,7 +264,7 @@ local function deliver(quietly, call, ok, ...)
   elseif type(waiter) == 'thread' then
     if quietly then push_ready(waiter, pack(ok, ...)) else resume(waiter, ok, ...) end
   elseif waiter then
-    settle_call(waiter, ok, ...)
+    waiter:_ended(ok, ...)
   end
   return true
 end
@@ -248,6 +272,11 @@ end
 --- Takes all calls that have ended.
 local function collect(quietly)
   while handle and handle:done() > 0 and deliver(quietly, handle:next()) do end
+end
+
+--- Hands on the calls that have ended. Called between turns of a worker.
+function M.collect()
+  collect(false)
 end
 
 --- One step of code that blocks: runs what is ready, or waits, until the instant `at` at the latest.
@@ -274,6 +303,9 @@ local function await_call(call, waiter)
   waiting_count = waiting_count + 1
 end
 
+--- Lets waiter:_ended(ok, ...) be called with the outcome of a call that was just sent.
+M.deliver_to = await_call
+
 local function block_on_call(call)
   await_call(call, BLOCKED)
   while not taken[call] do
@@ -296,7 +328,7 @@ function M.result(call)
     await_call(call, co)
     return finish(yield(WAITING))
   end
-  if timers.size == 0 and ready.first > ready.last and handle:wait(call) == 'done' then
+  if timers.size == 0 and ready.first > ready.last and not dropped[1] and handle:wait(call) == 'done' then
     return finish(handle:take(call))
   end
   return block_on_call(call)
@@ -324,15 +356,18 @@ local function forget(waiters, wait)
   end
 end
 
-local function wait_for(future, at)
+--- Waits until wake(owner), until the instant `at` at the latest. Code that blocks returns at any change: look again.
+local function wait_on(owner, at)
   local co = yielding()
-  if not co then
-    repeat pump(at) until future._state or at and now() >= at
-    return
-  end
-  future._waiters = future._waiters or {}
-  local reason, wait = suspend(co, at, future._waiters)
-  if reason == 'timeout' and future._waiters then forget(future._waiters, wait) end
+  if not co then return pump(at) end
+  owner._waiters = owner._waiters or {}
+  local reason, wait = suspend(co, at, owner._waiters)
+  if reason == 'timeout' and owner._waiters then forget(owner._waiters, wait) end
+end
+M.wait_on = wait_on
+
+local function wait_for(future, at)
+  repeat wait_on(future, at) until future._state or at and now() >= at
 end
 
 --- Waits for the results and returns them, or raises the error, at each await anew. With a timeout in seconds that
@@ -353,6 +388,11 @@ end
 function Future:done()
   if not self._state then collect(true) end
   return self._state ~= nil
+end
+
+--- The number of the call as text, unique in this process; nil for a future of farside.spawn, which is no call.
+function Future:id()
+  return self._call and ('%.0f'):format(self._call)
 end
 
 --- Cancels the call: it ends in Cancelled unless it has ended already. A future of farside.spawn cannot be cancelled.
@@ -378,17 +418,21 @@ function M.spawn(func, ...)
   return future
 end
 
---- Waits for all futures of a table and returns a table with the first result of each under the same key. If some end
--- in errors, one is raised, of a list the first in its order; the others go on.
-function M.all(futures)
+local function check_futures(what, futures)
   if type(futures) ~= 'table' or M.is_future(futures) then
-    error('all: expected a table of futures, got ' .. check.describe(futures), 2)
+    error(('%s: expected a table of futures, got %s'):format(what, check.describe(futures)), 3)
   end
   for key, future in pairs(futures) do
     if not M.is_future(future) then
-      error(('all: expected futures, got %s under the key %s'):format(check.describe(future), tostring(key)), 2)
+      error(('%s: expected futures, got %s under the key %s'):format(what, check.describe(future), tostring(key)), 3)
     end
   end
+end
+
+--- Waits for all futures of a table and returns a table with the first result of each under the same key. If some end
+-- in errors, one is raised, of a list the first in its order; the others go on.
+function M.all(futures)
+  check_futures('all', futures)
   local results = {}
   for i, future in ipairs(futures) do results[i] = future:await() end
   for key, future in pairs(futures) do
@@ -396,6 +440,104 @@ function M.all(futures)
   end
   return results
 end
+
+-- Groups: the futures of a table in the order in which they end ------------------------------------------------------
+
+-- Its futures refer to a group weakly: who drops it leaves nothing behind with those that have not ended.
+local Group = {}
+Group.__index = Group
+local WEAK = { __mode = 'k' }
+
+function Group:_push(key, future)
+  self.last = self.last + 1
+  self.ended_keys[self.last], self.ended[self.last] = key, future
+end
+
+function Group:_join(key, future)
+  self.left = self.left + 1
+  if future._state then return self:_push(key, future) end
+  local keys = self.keys[future]
+  if keys then
+    keys[#keys + 1] = key
+    return
+  end
+  self.keys[future] = { key }
+  future._groups = future._groups or setmetatable({}, WEAK)
+  future._groups[self] = true
+end
+
+--- A future of the group has ended.
+function Group:_take(future)
+  local keys = self.keys[future]
+  self.keys[future] = nil
+  for i = 1, #keys do self:_push(keys[i], future) end
+  wake_all(self)
+end
+
+--- The futures that had ended before come first, those of the list in its order.
+local function new_group(futures)
+  local self = setmetatable({ keys = {}, ended_keys = {}, ended = {}, first = 1, last = 0, left = 0 }, Group)
+  local count = 0
+  for i, future in ipairs(futures) do
+    self:_join(i, future)
+    count = i
+  end
+  for key, future in pairs(futures) do
+    local in_list = type(key) == 'number' and key % 1 == 0 and key >= 1 and key <= count
+    if not in_list then self:_join(key, future) end
+  end
+  collect(true)
+  return self
+end
+
+--- Waits for the next future to end; returns its key and itself, or nil after the last.
+function Group:next()
+  while self.first > self.last do
+    if self.left == 0 then return nil end
+    wait_on(self)
+  end
+  local first = self.first
+  local key, future = self.ended_keys[first], self.ended[first]
+  self.ended_keys[first], self.ended[first] = nil, nil
+  self.first, self.left = first + 1, self.left - 1
+  return key, future
+end
+
+--- Takes the group off the futures that have not ended.
+function Group:leave()
+  for future in pairs(self.keys) do
+    local groups = future._groups
+    groups[self] = nil
+    if next(groups) == nil then future._groups = nil end
+  end
+end
+
+--- Waits for the first future of a table that ends well and returns its key and its results; the others go on. If all
+-- end in errors, that of the last is raised.
+function M.any(futures)
+  check_futures('any', futures)
+  if next(futures) == nil then error('any: expected at least one future, got none', 2) end
+  local group = new_group(futures)
+  local failed
+  for key, future in function() return group:next() end do
+    if future._state == 'ok' then
+      group:leave()
+      return key, unpack(future._results, 1, future._results.n)
+    end
+    failed = future
+  end
+  error(failed._error, 0)
+end
+
+--- An iterator over the futures of a table in the order in which they end: `for key, future in as_completed(futures)`.
+-- Each is done; its await returns or raises at once.
+function M.as_completed(futures)
+  check_futures('as_completed', futures)
+  local group = new_group(futures)
+  return function() return group:next() end
+end
+
+-- Time --------------------------------------------------------------------------------------------------------------
 
 --- Lets some seconds pass: other coroutines, calls and timers go on meanwhile.
 function M.sleep(seconds)

@@ -3,11 +3,13 @@
 --     square(5)                        on a worker; yields in a coroutine of Farside's, blocks anywhere else
 --     square:named { x = 5 }           the same, by names of parameters
 --     square:spawn(5)                  at once; returns a future
+--     square:map { 5, 6 }              an iterator over many calls, several at a time (map.lua)
 --     square:with { timeout = 2 }(5)   a handle whose calls have another deadline, in seconds
 --     square:here(5)                   the plain function, in this process
 local Error = require 'farside.error'
 local check = require 'farside.check'
 local future = require 'farside.future'
+local map = require 'farside.map'
 
 local Remote = {}
 Remote.__index = Remote
@@ -173,11 +175,15 @@ end
 
 -- Calls -------------------------------------------------------------------------------------------------------------
 
+local function bad(self, fields, position)
+  fields.name, fields.executed, fields.where, fields['function'] = 'BadArguments', 'no', 'sdk', self.name
+  fields.message = ('%s%s: expected %s, got %s'):format(position, self.name, fields.expected, fields.got)
+  return Error.new(fields)
+end
+
 -- Called by functions that users call: the user stands at level 3.
 local function bad_arguments(self, fields)
-  fields.name, fields.executed, fields.where, fields['function'] = 'BadArguments', 'no', 'sdk', self.name
-  fields.message = ('%s%s: expected %s, got %s'):format(check.where(3), self.name, fields.expected, fields.got)
-  error(Error.new(fields), 0)
+  error(bad(self, fields, check.where(3)), 0)
 end
 
 local function too_many(self, count)
@@ -243,6 +249,28 @@ function Remote:spawn(...)
   error(refused(self, refusal), 0)
 end
 
+--- Sends a call for map.lua, which stands at `position`.
+---@return number? call
+---@return table? err
+function Remote:_send(position, ...)
+  if select('#', ...) > self._most then return nil, bad(self, too_many(self, select('#', ...)), position) end
+  local workload = self._calculator and self:workload(...) or DEFAULT_WORKLOAD
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+    ...)
+  if call then return call end
+  return nil, refused(self, refusal)
+end
+
+--- Calls the function for each element of a list, or for what an iterator function returns each time (several values
+-- are several arguments), and returns an iterator: `for i, result in square:map(list) do`. See map.lua for the options.
+function Remote:map(source, options, ...)
+  check_self(self, 'map')
+  local problem = map.check(source, options, ...)
+  if problem then error(problem, 2) end
+  if not self._number then connect(self) end
+  return map.new(self, source, options or {}, check.where(2))
+end
+
 --- Calls the function itself, in this process.
 function Remote:here(...)
   check_self(self, 'here')
@@ -252,14 +280,14 @@ end
 -- What is left of a budget may be nothing: such a call ends in DeadlineExceeded without being sent.
 local WITH_OPTIONS = { timeout = check.number() }
 
---- A handle of the same function whose calls have other options.
+--- A handle of the same function whose calls have other options; what is not given stays as it is.
 function Remote:with(options)
   check_self(self, 'with')
   local problem = check.options('with', options, WITH_OPTIONS)
   if problem then error(problem, 2) end
   local copy = {}
   for key, value in pairs(self) do copy[key] = value end
-  copy._timeout = options.timeout
+  copy._timeout = options.timeout or self._timeout
   bases[copy] = bases[self] or self
   return setmetatable(copy, Remote)
 end

@@ -3,7 +3,8 @@
 --
 --     local farside, native = fake.load 'client'
 --     native.answers.square = function(x) return x * x end     -- what the workers would run
---     native.latency = 2                                        -- seconds that a call takes
+--     native.latency = 2                                        -- seconds that a call takes, or a function of its arguments
+--     native.limit = 4                                          -- calls that may be in flight
 local M = {}
 
 local function pack(...)
@@ -88,11 +89,26 @@ function Handle:call(number, func, timeout, workload, _, ...)
   local deployment = native.deployed[number + 1]
   local payload, refusal = encode(deployment.registry, ...)
   if not payload then return nil, refusal end
+  if native.limit and #self.flying >= native.limit then
+    return nil, { name = 'Overloaded', executed = 'no', scope = 'client', message = 'too many calls' }
+  end
+  local latency = type(native.latency) == 'function' and native.latency(...) or native.latency
   self.last = self.last + 1
   native.calls[self.last] = { func = func, timeout = timeout, workload = workload, n = select('#', ...), ... }
-  self.flying[#self.flying + 1] = { number = self.last, at = native.time + native.latency,
+  self.flying[#self.flying + 1] = { number = self.last, at = native.time + latency,
     outcome = outcome_of(native, deployment, func, ...) }
   return self.last
+end
+
+function Handle:cancel(number)
+  local native = self.native
+  native.cancelled[#native.cancelled + 1] = number
+  for _, call in ipairs(self.flying) do
+    if call.number == number and call.at > native.time then
+      call.at = native.time
+      call.outcome = { n = 2, false, { name = 'Cancelled', executed = 'no', by = 'client', message = 'cancelled' } }
+    end
+  end
 end
 
 --- Index of a call that has ended: of that number, or the first.
@@ -193,6 +209,11 @@ function Executor:draining()
   return self.drained == true
 end
 
+--- Calls of its own functions that have ended: none are made.
+function Executor.done()
+  return 0
+end
+
 function Executor:pause(timeout)
   assert(timeout, 'a pause without end')
   self.native.time = self.native.time + timeout
@@ -239,7 +260,7 @@ function M.load(role)
   end
   for i = #package.loaders, 1, -1 do package.loaders[i] = loaders[i] end
   local native = { role = role, version = 'fake', time = 1000, latency = 0, ready_at = 0, waits = 0, cores = 2,
-    deployed = {}, calls = {}, answers = {}, null = M.null, opened = 0 }
+    deployed = {}, calls = {}, answers = {}, cancelled = {}, null = M.null, opened = 0 }
   function native.now() return native.time end
   function native.usable_cores() return native.cores end
   function native.is_terminal() return native.terminal == true end

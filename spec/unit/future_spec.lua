@@ -103,6 +103,33 @@ describe('a future', function()
     assert.equal(1006, native.time)
   end)
 
+  it('has the number of its call as text, and none when it is no call', function()
+    local first, second = square:spawn(5), square:spawn(6)
+    assert.equal('string', type(first:id()))
+    assert.is_true(first:id() ~= second:id())
+    assert.is_nil(farside.spawn(function() end):id())
+  end)
+
+  it('ends in Cancelled when it is cancelled, and only then', function()
+    local future, done = square:spawn(5), square:spawn(6)
+    future:cancel()
+    local ok, err = pcall(future.await, future)
+    assert.is_false(ok)
+    assert.is_true(err:is 'Cancelled')
+    assert.equal(1000, native.time)
+    assert.equal(36, done:await())
+    done:cancel()
+    assert.equal(36, done:await())
+    assert.equal(1, #native.cancelled)
+  end)
+
+  it('of farside.spawn refuses to be cancelled, at the line of the call', function()
+    local ok, err = pcall(assert(loadstring('local future = ... return 1, future:cancel()', '@client.lua')),
+      farside.spawn(function() end))
+    assert.is_false(ok)
+    assert.equal('client.lua:1: cancel: expected the future of a call, got one of farside.spawn', err)
+  end)
+
   it('says where a wrong timeout is', function()
     local chunk = loadstring('local future = ... return 1, future:await("1")', '@client.lua')
     local ok, err = pcall(chunk, square:spawn(5))
@@ -204,6 +231,180 @@ describe('farside.all', function()
     local ok, err = pcall(assert(loadstring("require('farside').all { 5 }", '@client.lua')))
     assert.is_false(ok)
     assert.equal('client.lua:1: all: expected futures, got the number 5 under the key 1', err)
+  end)
+end)
+
+--- Both kinds of code that wait: blocking, and in a coroutine of Farside's.
+local function both_ways(farside, func)
+  func()
+  farside.run(func)
+end
+
+local function collected(weak)
+  collectgarbage()
+  collectgarbage()
+  return next(weak) == nil
+end
+
+describe('farside.any', function()
+  local farside, native, later, fails
+
+  before_each(function()
+    farside, native = fake.load 'client'
+    later = function(seconds, ...)
+      local values, count = { ... }, select('#', ...)
+      return farside.spawn(function() farside.sleep(seconds) return unpack(values, 1, count) end)
+    end
+    fails = function(seconds, err)
+      return farside.spawn(function() farside.sleep(seconds) error(err, 0) end)
+    end
+  end)
+
+  it('returns the key and the results of the first that ends well', function()
+    both_ways(farside, function()
+      local start = native.time
+      assert.same({ 'x', 'fast', nil, 3 }, { farside.any { later(3, 'slow'), x = later(2, 'fast', nil, 3), fails(1, 'no') } })
+      assert.equal(start + 2, native.time)
+    end)
+  end)
+
+  it('returns the first of the list when some had ended before', function()
+    local futures = { later(2, 'b'), later(1, 'a'), later(9, 'c') }
+    farside.sleep(3)
+    assert.same({ 1, 'b' }, { farside.any(futures) })
+    assert.equal(1003, native.time)
+  end)
+
+  it('raises the error of the last when all fail', function()
+    both_ways(farside, function()
+      local ok, err = pcall(farside.any, { fails(2, 'last'), fails(1, 'first') })
+      assert.is_false(ok)
+      assert.equal('last', err)
+    end)
+  end)
+
+  it('leaves nothing behind at those that go on', function()
+    local loser = later(100)
+    both_ways(farside, function()
+      for _ = 1, 10 do farside.any { loser, later(1), loser } end
+    end)
+    assert.is_nil(loser._groups)
+    assert.is_nil(loser._waiters)
+  end)
+
+  it('refuses an empty table and what is no future, at the line of the call', function()
+    for text, message in pairs {
+      ['{}'] = 'any: expected at least one future, got none',
+      ['{ 5 }'] = 'any: expected futures, got the number 5 under the key 1',
+      ['5'] = 'any: expected a table of futures, got the number 5',
+    } do
+      local ok, err = pcall(assert(loadstring(("return 1, require('farside').any(%s)"):format(text), '@client.lua')))
+      assert.is_false(ok)
+      assert.equal('client.lua:1: ' .. message, err)
+    end
+  end)
+end)
+
+describe('farside.as_completed', function()
+  local farside, native, later
+
+  before_each(function()
+    farside, native = fake.load 'client'
+    later = function(seconds)
+      return farside.spawn(function() farside.sleep(seconds) return seconds end)
+    end
+  end)
+
+  it('gives futures with their keys in the order in which they end', function()
+    both_ways(farside, function()
+      local keys, values = {}, {}
+      for key, future in farside.as_completed { later(3), later(1), x = later(2) } do
+        assert.is_true(future:done())
+        keys[#keys + 1], values[#values + 1] = key, future:await()
+      end
+      assert.same({ 2, 'x', 1 }, keys)
+      assert.same({ 1, 2, 3 }, values)
+    end)
+  end)
+
+  it('gives those that had ended first, without a wait', function()
+    local slow, a, b = later(5), later(2), later(1)
+    farside.sleep(3)
+    local futures = farside.as_completed { slow, a, b }
+    assert.same({ 2, 3 }, { (futures()), (futures()) })
+    assert.equal(1003, native.time)
+    assert.equal(1, (futures()))
+    assert.is_nil(futures())
+    assert.is_nil(futures())
+  end)
+
+  it('gives a future that ended in an error, whose await raises', function()
+    local _, future = farside.as_completed { farside.spawn(error, 'no', 0) } ()
+    local ok, err = pcall(future.await, future)
+    assert.is_false(ok)
+    assert.equal('no', err)
+  end)
+
+  it('gives a future once for each of its keys', function()
+    local future, keys = later(1), {}
+    for key, found in farside.as_completed { a = future, b = future } do
+      assert.equal(future, found)
+      keys[key] = true
+    end
+    assert.same({ a = true, b = true }, keys)
+  end)
+
+  it('gives nothing for an empty table', function()
+    assert.is_nil(farside.as_completed {} ())
+  end)
+
+  it('can be shared by coroutines', function()
+    local futures, seen = farside.as_completed { later(1), later(2), later(3), later(4) }, {}
+    farside.run(function()
+      local readers = {}
+      for i = 1, 3 do
+        readers[i] = farside.spawn(function()
+          for key in futures do seen[#seen + 1] = key end
+        end)
+      end
+      farside.all(readers)
+    end)
+    assert.same({ 1, 2, 3, 4 }, seen)
+  end)
+
+  it('is not kept by futures that have not ended when its loop is left', function()
+    local slow = later(100)
+    local weak = setmetatable({}, { __mode = 'k' })
+    for key in farside.as_completed { slow, later(1) } do
+      weak[next(slow._groups)] = true
+      if key == 2 then break end
+    end
+    assert.is_true(collected(weak))
+    assert.is_nil(next(slow._groups))
+  end)
+
+  it('does not keep futures it has given', function()
+    local weak = setmetatable({}, { __mode = 'k' })
+    local function three()
+      local list = { later(1), later(2), later(3) }
+      for i = 1, 3 do weak[list[i]] = true end
+      return farside.as_completed(list)
+    end
+    local futures = three()
+    while futures() do end
+    assert.is_true(collected(weak))
+    assert.is_nil(futures())
+  end)
+
+  it('is for remote functions as well', function()
+    local worker = fake.load 'worker'
+    local future = require 'farside.future'
+    future.serve(fake.executor(require 'farside.native'))
+    local keys = {}
+    local nap = function(seconds) return worker.spawn(function() worker.sleep(seconds) end) end
+    for key in worker.as_completed { nap(2), nap(1) } do keys[#keys + 1] = key end
+    assert.same({ 2, 1 }, keys)
+    assert.equal(2, (worker.any { nap(2), nap(1) }))
   end)
 end)
 
