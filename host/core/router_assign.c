@@ -70,13 +70,24 @@ static bool has_slot(const struct worker *worker, uint32_t concurrency) {
   return worker->in_flight < worker->slots && worker->in_flight < concurrency;
 }
 
-// Seconds of work in front of a new call. What runs longer than predicted is expected to take as
-// long again as it has.
-static double backlog(const struct worker *worker, int64_t now) {
-  if (!worker->first) return 0;
-  if (worker->in_flight > 1) return worker->backlog;
-  double elapsed = to_seconds(now - worker->first->sent), left = worker->first->predicted - elapsed;
+// Seconds a running call will go on. What takes longer than predicted is expected to take as long
+// again as it has.
+static double left_of(const struct call *call, int64_t now) {
+  double elapsed = to_seconds(now - call->sent), left = call->predicted - elapsed;
   return left > 0 ? left : elapsed;
+}
+
+// Seconds of work in front of a new call. Of calls that may run beside others nobody knows whether
+// they work or wait, so only a worker that is full is judged by how long it takes them.
+static double backlog(const struct worker *worker, bool is_free, int64_t now) {
+  if (!worker->first) return 0;
+  if (is_free) return worker->backlog;
+  double least = left_of(worker->first, now);
+  for (const struct call *call = worker->first->next; call; call = call->next) {
+    double left = left_of(call, now);
+    if (left < least) least = left;
+  }
+  return least;
 }
 
 // What was measured long ago counts for less and less, so that a worker that was slow to answer for
@@ -111,8 +122,9 @@ static struct choice choose(struct router *router, struct deployment *deployment
   }
   if (!any_free) return choice;
   for (uint32_t i = 0; i < count; i++)
-    candidates[i].backlog = backlog(router->workers[deployment->first_worker + places[i]], now) +
-                            deployment->promised[places[i]];
+    candidates[i].backlog =
+        backlog(router->workers[deployment->first_worker + places[i]], candidates[i].free, now) +
+        deployment->promised[places[i]];
   int chosen = balance_choose(candidates, count, call->workload, &best);
   if (chosen != BALANCE_WAIT) {
     choice.worker = places[chosen];
@@ -178,6 +190,43 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
   return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
 }
 
+// Every slot is held by a call that waits for another one, and none of those can get a slot: nothing will move.
+static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
+  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + i];
+    if (worker->state != WORKER_READY) return false;
+    if (!worker->first) return false;
+    for (const struct call *call = worker->first; call; call = call->next)
+      if (!call->children || call->state != CALL_RUNNING) return false;
+  }
+  return true;
+}
+
+static struct call *newest_child(const struct router *router, const struct deployment *deployment) {
+  struct call *call = router->newest;
+  for (; call; call = call->older)
+    if (call->state == CALL_QUEUED && call_deployment(router, call) == deployment &&
+        call->parent.counter)
+      break;
+  return call;
+}
+
+static void break_deadlock(struct router *router, struct deployment *deployment, int64_t now) {
+  while (deployment->queue.count && is_deadlocked(router, deployment)) {
+    struct call *call = newest_child(router, deployment);
+    if (!call) return;
+    struct error_writer writer;
+    error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, false, "router");
+    error_message(
+        &writer,
+        "deadlock: all %u workers of deployment '%s' run calls that wait for calls like this "
+        "one; more workers, or functions with concurrency, let them go on",
+        deployment->worker_count, deployment->name);
+    error_string(&writer, "scope", "workers");
+    router_call_fail(router, call, error_end(&writer), now);
+  }
+}
+
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
   if (!deployment->queue.count) return;
   double soonest = -1;
@@ -203,7 +252,8 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     skipped = true;
     deployment->skip[item->line] = 1;
   }
+  break_deadlock(router, deployment, now);
   if (soonest >= 0)
     timers_set(&router->timers, &deployment->timer,
-               now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND / 10);
+               now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND);
 }

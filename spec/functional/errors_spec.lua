@@ -141,12 +141,27 @@ describe('the error', function()
       'local f = app.remote(function() enter() ffi.C.kill(ffi.C.getpid(), 6) ffi.C.usleep(1e6) end)', 'ok, e = pcall(f)')
   end)
 
-  it('Unsupported: a remote function that calls another', function()
+  it('Overloaded: calls that wait for each other on too few workers', function()
     check({ name = 'RemoteError', executed = 'yes', entered = 1 }, [[
       local g = app.remote(function() end)
       local f = app.remote(function() enter() return g() end)]], [[
       ok, e = pcall(f)
-      assert(e.cause and e.cause.name == 'Unsupported' and e.cause.executed == 'no', tostring(e))]])
+      local cause = e.cause
+      assert(cause and cause.name == 'Overloaded' and cause.scope == 'workers' and cause.executed == 'no', tostring(e))]])
+  end)
+
+  it('Unsupported: a remote call in a benchmark', function()
+    local process = host.run(host.script('one.lua', [[
+      local farside = require 'farside'
+      local app = farside.deployment { name = 'errors' }
+      local g = app.remote(function() end)
+      local f = app.remote { benchmark_dataset = { {} } } (function() g() end)
+      farside.run(function()
+        local ok, e = pcall(f)
+        print(e.name, e.cause.cause.name, e.cause.cause.executed)
+      end)
+    ]]))
+    assert.equal('DeploymentFailed\tUnsupported\tno\n', process.out, process.err)
   end)
 
   it('ConfigError: the executable is not found', function()
