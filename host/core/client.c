@@ -105,6 +105,9 @@ int client_call(struct client *client, const struct call_options *options, struc
                        .remaining = options->timeout,
                        .workload = options->workload,
                        .priority = options->priority,
+                       .queue_timeout = options->queue_timeout,
+                       .attempts = options->attempts,
+                       .parent = options->parent,
                        .flags = options->flags | (options->timeout ? 0 : CALL_DEFAULT_DEADLINE),
                        .body = body};
   return CLIENT_OK;
