@@ -85,7 +85,7 @@ function Bar:draw(ended)
   local rate = ended / (now - self.began)
   local parts = { '\r', self.name, ': ', ended }
   if self.total then parts[#parts + 1] = (' of %d (%d %%)'):format(self.total, 100 * ended / self.total) end
-  parts[#parts + 1] = (', %.3g/s'):format(rate)
+  parts[#parts + 1] = (rate < 10 and ', %.2g/s' or ', %.0f/s'):format(rate)
   if self.total and ended > 0 then parts[#parts + 1] = ', ' .. clock((self.total - ended) / rate) .. ' left' end
   parts[#parts + 1] = '\27[K'
   io.stderr:write(table.concat(parts))

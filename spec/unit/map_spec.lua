@@ -343,6 +343,15 @@ describe('the progress of a map', function()
     assert.equal('\rsquare: 1, 1/s\27[K', written({ progress = true, concurrency = 1 }, counter(3)):match '^\r[^\r]*')
   end)
 
+  it('shows fast and slow calls alike in plain numbers', function()
+    native.terminal = true
+    for latency, rate in pairs { [20] = '0.05', [0.0001] = '10000' } do
+      native.latency = latency
+      local count = latency < 1 and 20000 or 2
+      assert.equal(rate, written({ progress = true, concurrency = 1 }, counter(count)):match ', (%S+)/s')
+    end
+  end)
+
   it('is erased when the loop raises', function()
     native.terminal = true
     native.answers.square = function(x)
