@@ -77,17 +77,22 @@ static double left_of(const struct call *call, int64_t now) {
   return left > 0 ? left : elapsed;
 }
 
-// Seconds of work in front of a new call. Of calls that may run beside others nobody knows whether
-// they work or wait, so only a worker that is full is judged by how long it takes them.
-static double backlog(const struct worker *worker, bool is_free, int64_t now) {
-  if (!worker->first) return 0;
-  if (is_free) return worker->backlog;
-  double least = left_of(worker->first, now);
-  for (const struct call *call = worker->first->next; call; call = call->next) {
-    double left = left_of(call, now);
-    if (left < least) least = left;
+// Seconds of work in front of a new call of a function with this concurrency. Of calls that may run
+// beside others nobody knows whether they work or wait, so only a worker that has no slot is judged by
+// them: one has to end, and the new call then stands beside the others; or all have to, where it may
+// run beside fewer than there are. A worker without a slot never looks better than it will with one:
+// else a call would wait for one full worker after the other.
+static double backlog(const struct worker *worker, uint32_t concurrency, int64_t now) {
+  if (has_slot(worker, concurrency)) return worker->first ? worker->backlog : 0;
+  bool all = concurrency < worker->slots;
+  double left = 0, beside = 0;
+  for (const struct call *call = worker->first; call; call = call->next) {
+    double one = left_of(call, now);
+    if (call != worker->first && (all ? one <= left : one >= left)) continue;
+    left = one;
+    beside = all ? 0 : worker->backlog - call->predicted;
   }
-  return least;
+  return left + beside;
 }
 
 // What was measured long ago counts for less and less, so that a worker that was slow to answer for
@@ -123,7 +128,7 @@ static struct choice choose(struct router *router, struct deployment *deployment
   if (!any_free) return choice;
   for (uint32_t i = 0; i < count; i++)
     candidates[i].backlog =
-        backlog(router->workers[deployment->first_worker + places[i]], candidates[i].free, now) +
+        backlog(router->workers[deployment->first_worker + places[i]], concurrency, now) +
         deployment->promised[places[i]];
   int chosen = balance_choose(candidates, count, call->workload, &best);
   if (chosen != BALANCE_WAIT) {
@@ -192,6 +197,10 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
 
 // Every slot is held by a call that waits for another one, and none of those can get a slot: nothing will move.
 static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
+  for (const struct call *call = router->oldest; call; call = call->newer)
+    if (call->parent.counter && call->state == CALL_RUNNING &&
+        call_deployment(router, call) != deployment)
+      return false;  // a call made here runs elsewhere: its maker may go on
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->state != WORKER_READY) return false;
@@ -252,7 +261,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     skipped = true;
     deployment->skip[item->line] = 1;
   }
-  break_deadlock(router, deployment, now);
+  if (soonest < 0) break_deadlock(router, deployment, now);
   if (soonest >= 0)
     timers_set(&router->timers, &deployment->timer,
                now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND);

@@ -369,7 +369,8 @@ void truth_ticks(struct world *world) {
         seat->unanswered < world->misses)
       continue;
     world->statistics->heartbeat_kills += !seat->killed;
-    if (seat->ready && !seat->draining) world->apps[seat->deployment].ready--;
+    struct app *app = &world->apps[seat->deployment];
+    if (seat->ready && !seat->draining && !--app->ready) app->emptied_at = world->now;
     // One that is still loading may yet say why it ends.
     seat->given_up = seat->ready || seat->draining;
     seat->ping_at = INT64_MAX;
@@ -400,11 +401,13 @@ static int read_name(const struct payload *body, int *executed) {
 static bool has_cause(const struct world *world, const struct record *record, int name) {
   if (record->refusal >= 0) return name == record->refusal;
   const struct app *app = &world->apps[record->deployment];
+  // In one tick the deadline may come before the worker is given up.
+  bool emptied = world->tick && app->emptied_at == world->now;
   switch (name) {
     case ERROR_CANCELLED:
       return record->cancelled || world->draining;
     case ERROR_DEADLINE_EXCEEDED:
-      return world->now >= record->deadline && (record->where != IN_QUEUE || app->ready);
+      return world->now >= record->deadline && (record->where != IN_QUEUE || app->ready || emptied);
     case ERROR_NOT_READY:
       return world->now >= record->deadline && record->where == IN_QUEUE && !app->ready;
     case ERROR_WORKER_LOST:
@@ -651,6 +654,8 @@ void truth_step(struct world *world) {
     check_waiting(world, &world->apps[app]);
   if (world->tick && world->step % LOOK_EVERY < LOOK_EVERY / 4)
     check_deadlines(world, &world->apps[app]);
+  for (uint32_t i = 0; i < world->app_count; i++)
+    world->apps[i].ready_before = world->apps[i].ready;
   world->relayed = NULL;
   world->relaying = NULL;
   world->tick = world->canary_lives = false;

@@ -169,6 +169,7 @@ struct seat {
 };
 
 struct app {
+  int64_t emptied_at;  // when its last ready worker was given up
   uint32_t function_count, worker_count, first_worker;
   struct router_function functions[FUNCTIONS];
   int64_t service[FUNCTIONS];  // for a workload of 1
@@ -176,6 +177,7 @@ struct app {
   char manifest[64];
   struct record *oldest, *newest;
   uint32_t queued, running, ready;
+  uint32_t ready_before;  // this step
   bool was_ready, failed;
   int64_t charges[CHARGES];
   uint32_t charge_count;
