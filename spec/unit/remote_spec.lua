@@ -200,14 +200,14 @@ describe('a remote function', function()
     assert.equal(25, d.square(5))
   end)
 
-  it('cannot call another one on a worker', function()
+  it('cannot be called by contexts and benchmarks on a worker', function()
     fake.load 'worker'
     d = fake.require('deploy', SCRIPT)
-    require('farside.deployment').phase = 'serving'
+    require('farside.deployment').phase = 'preparing'
     local err = error_of('return 1, square(5)')
     assert.is_true(err:is 'Unsupported')
-    assert.same({ 'nested calls', 'no' }, { err.feature, err.executed })
-    assert.equal('client.lua:1: a remote function cannot call another one yet; f:here(...) runs it in place',
+    assert.equal('no', err.executed)
+    assert.equal('client.lua:1: contexts and benchmarks cannot make remote calls; f:here(...) runs a function in place',
       err.message)
   end)
 end)
