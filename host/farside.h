@@ -9,7 +9,7 @@
 //
 // The router runs inside the calling process, workers are its children. No signal handler is installed. Ended calls are reported by callbacks, on the
 // thread that turns: a program with its own loop waits for farside_fd and calls farside_turn; in one that never asks for farside_fd a thread of Farside
-// turns, and callbacks come on that thread. A callback may call every function here but farside_close.
+// turns, and callbacks come on that thread, one at a time. A callback may call every function here but farside_close.
 #pragma once
 
 #include <stddef.h>

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ struct farside {
   uint32_t deployment;
   char **functions;  // names; a place is a function's number
   uint32_t function_count;
+  pthread_mutex_t
+      reporting;  // callbacks come one after the other, whoever turns; a callback may turn
   char problem[1024];
 };
 
@@ -77,10 +80,12 @@ static void report(const struct completion *completion) {
 static int report_all(struct farside *farside) {
   struct completion completion;
   int count = 0;
+  pthread_mutex_lock(&farside->reporting);
   while (embedded_next(farside->embedded, &completion)) {
     report(&completion);
     count++;
   }
+  pthread_mutex_unlock(&farside->reporting);
   return count;
 }
 
@@ -126,9 +131,18 @@ static int load_script(struct farside *farside, const char *path) {
   return FARSIDE_OK;
 }
 
+static void init_lock(pthread_mutex_t *lock) {
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+  pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutex_init(lock, &attributes);
+  pthread_mutexattr_destroy(&attributes);
+}
+
 int farside_open(const struct farside_options *options, struct farside **out) {
   *out = calloc(1, sizeof **out);
   if (!*out) return FARSIDE_MEMORY;
+  init_lock(&(*out)->reporting);
   if (!options || options->struct_size < sizeof *options || !options->deploy)
     return fail(*out, FARSIDE_INVALID, "options: struct_size and deploy must be set");
   (*out)->L = vm_open(VM_CLIENT);
@@ -203,5 +217,6 @@ void farside_close(struct farside *farside) {
   if (farside->L) lua_close(farside->L);
   for (uint32_t i = 0; i < farside->function_count; i++) free(farside->functions[i]);
   free(farside->functions);
+  pthread_mutex_destroy(&farside->reporting);
   free(farside);
 }
