@@ -197,10 +197,6 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
 
 // Every slot is held by a call that waits for another one, and none of those can get a slot: nothing will move.
 static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
-  for (const struct call *call = router->oldest; call; call = call->newer)
-    if (call->parent.counter && call->state == CALL_RUNNING &&
-        call_deployment(router, call) != deployment)
-      return false;  // a call made here runs elsewhere: its maker may go on
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->state != WORKER_READY) return false;
@@ -208,6 +204,10 @@ static bool is_deadlocked(const struct router *router, const struct deployment *
     for (const struct call *call = worker->first; call; call = call->next)
       if (!call->children || call->state != CALL_RUNNING) return false;
   }
+  for (const struct call *call = router->oldest; call; call = call->newer)
+    if (call->parent.counter && call->state == CALL_RUNNING &&
+        call_deployment(router, call) != deployment)
+      return false;  // made here, it runs elsewhere: its maker may go on
   return true;
 }
 
