@@ -367,7 +367,7 @@ static void client_gone(void) {
 }
 
 static void ends_with_parent(void) {
-  struct scene scene = scene_square(1);
+  struct scene scene = scene_square(2);
   scene_ready(&scene, 0);
   uint64_t parent = scene_call(&scene, 0, SECONDS(5));
   struct message given = scene_dispatched(&scene, 0);
@@ -378,6 +378,55 @@ static void ends_with_parent(void) {
   scene_cancel(&scene, parent);
   scene_fails(&scene, parent, "Cancelled", "maybe");
   scene_fails(&scene, child, "Cancelled", "no");
+  scene_close(&scene);
+}
+
+static uint64_t call_from(struct scene *scene, struct message parent) {
+  return scene_call_with(
+      scene, PEER, (struct message){.remaining = SECONDS(9), .parent = parent.id, .workload = 1});
+}
+
+static void deadlock(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  scene_ready(&scene, 1);
+  for (int i = 0; i < 2; i++) scene_call(&scene, 0, SECONDS(5));
+  struct message first = scene_dispatched(&scene, 0), second = scene_dispatched(&scene, 1);
+  call_from(&scene, first);
+  EXPECT(scene_is_silent(&scene));
+  uint64_t last = call_from(&scene, second);
+  struct payload *error = scene_error(&scene, last, "Overloaded", "no");
+  EXPECT(scene_map_says(scene_map(error), "scope", "workers"));
+  payload_unref(error);
+  EXPECT(scene_is_silent(&scene));
+  scene_close(&scene);
+}
+
+static struct message call_other(struct scene *scene, uint32_t worker, struct call_id parent) {
+  struct message message = {.type = MESSAGE_CALL, .id = {PEER, ++scene->calls}, .attempt = 1};
+  message.remaining = SECONDS(5);
+  message.parent = parent;
+  message.body = payload_copy("\x90", 1);
+  router_client_message(scene->router, PEER, 1, &message, scene->now);
+  scene_gather(scene);
+  return scene_dispatched(scene, worker);
+}
+
+// The only worker runs a call that waits for one in another deployment, which runs.
+static void no_deadlock(void) {
+  struct scene scene = scene_square(1);
+  scene_deploy(&scene, &(struct router_function){.concurrency = 1}, 1, 2);
+  for (uint32_t worker = 0; worker < 3; worker++) scene_ready(&scene, worker);
+  scene_call(&scene, 0, SECONDS(5));
+  struct message parent = scene_dispatched(&scene, 0);
+  struct message child = call_other(&scene, 1, parent.id);
+  uint64_t waiting = call_from(&scene, call_other(&scene, 2, (struct call_id){0}));
+  EXPECT(scene_is_silent(&scene));
+  scene_reply(&scene, 1, child, MESSAGE_RESULT);
+  scene_succeeds(&scene, child.id.counter);
+  scene_reply(&scene, 0, parent, MESSAGE_RESULT);
+  scene_succeeds(&scene, parent.id.counter);
+  EXPECT_EQUAL(waiting, scene_dispatched(&scene, 0).id.counter);
   scene_close(&scene);
 }
 
@@ -614,6 +663,8 @@ static const struct check checks[] = {
     {"ignores the cancel of another client", cancel_of_other},
     {"drops the calls of a client that is gone", client_gone},
     {"cancels a call with the one that made it", ends_with_parent},
+    {"ends a call that could only run when all that run have ended, and those wait", deadlock},
+    {"does not take calls that wait for another deployment for a deadlock", no_deadlock},
     {"carries the error of a worker as it is", carries_error},
     {"drops answers that nobody asked for, and counts them", unasked},
     {"sends a call again that was given back, before later ones", gives_back},

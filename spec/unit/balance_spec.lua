@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the balance', function()
+  program.checks('check_balance')
+end)
