@@ -7,9 +7,11 @@
 //   ...
 //   farside_close(farside);
 //
-// The router runs inside the calling process, workers are its children. No signal handler is installed. Ended calls are reported by callbacks, on the
-// thread that turns: a program with its own loop waits for farside_fd and calls farside_turn; in one that never asks for farside_fd a thread of Farside
-// turns, and callbacks come on that thread, one at a time. A callback may call every function here but farside_close.
+// The router runs inside the calling process, workers are its children. No signal handler is
+// installed. Ended calls are reported by callbacks, on the thread that turns: a program with its
+// own loop waits for farside_fd and calls farside_turn; in one that never asks for farside_fd a
+// thread of Farside turns, and callbacks come on that thread, one at a time. A callback may call
+// every function here but farside_close.
 #pragma once
 
 #include <stddef.h>
@@ -41,7 +43,7 @@ enum farside_status {
 struct farside_result {
   size_t struct_size;
   uint64_t call;
-  int ok;  // 1: `payload` is a msgpack array of the function's results; 0: it is an array of one map, the error
+  int ok;  // 1: `payload` is a msgpack array of the results; 0: an array of one map, the error
   const void *payload;
   size_t size;
   const char *error;     // the error's name ("DeadlineExceeded"), NULL if ok
@@ -51,28 +53,33 @@ struct farside_result {
 
 typedef void (*farside_callback)(void *user, const struct farside_result *result);
 
-/// Loads the deploy script and starts its workers; does not wait for them. On failure `*farside` is an object that can only be asked for its problem and
-/// closed, or NULL when there was no memory for it.
+/// Loads the deploy script and starts its workers; does not wait for them. On failure `*farside` is
+/// an object that can only be asked for its problem and closed, or NULL when there was no memory
+/// for it.
 int farside_open(const struct farside_options *options, struct farside **farside);
 
-/// Calls `function`. `payload` is a msgpack array of its arguments, copied. `timeout` in seconds, 0: the function's own. The callback is called exactly
-/// once, if FARSIDE_OK is returned; `*call` (may be NULL) is the number for farside_cancel. Any thread.
+/// Calls `function`. `payload` is a msgpack array of its arguments, copied. `timeout` in seconds,
+/// 0: the function's own. The callback is called exactly once, if FARSIDE_OK is returned; `*call`
+/// (may be NULL) is the number for farside_cancel. Any thread.
 int farside_call(struct farside *farside, const char *function, const void *payload, size_t size,
                  double timeout, farside_callback callback, void *user, uint64_t *call);
 
-/// Cancels a call; it still ends through its callback, with Cancelled unless it had ended. Any thread.
+/// Cancels a call; it still ends through its callback, with Cancelled unless it had ended. Any
+/// thread.
 int farside_cancel(struct farside *farside, uint64_t call);
 
 /// A descriptor to poll for reading. From now on callbacks come only from farside_turn.
 int farside_fd(struct farside *farside);
 
-/// Does what there is to do without waiting: sends, receives, calls callbacks. Returns how many were called.
+/// Does what there is to do without waiting: sends, receives, calls callbacks. Returns how many
+/// were called.
 int farside_turn(struct farside *farside);
 
 /// Why farside_open failed, one text for a person; "" if it did not. Lives as long as the object.
 const char *farside_problem(const struct farside *farside);
 
-/// Cancels what is in flight (callbacks are called), lets the workers exit their contexts, ends them, frees. NULL is allowed.
+/// Cancels what is in flight (callbacks are called), lets the workers exit their contexts, ends
+/// them, frees. NULL is allowed.
 void farside_close(struct farside *farside);
 
 #ifdef __cplusplus

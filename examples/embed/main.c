@@ -1,4 +1,5 @@
-// A C program that calls functions of a Lua deploy script: through its own poll loop, through Farside's thread, and one call that another thread cancels.
+// A C program that calls functions of a Lua deploy script: through its own poll loop, through
+// Farside's thread, and one call that another thread cancels.
 //
 //   embed [deploy.lua]
 #include <farside.h>

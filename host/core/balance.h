@@ -20,8 +20,9 @@ struct candidate {
 enum { BALANCE_WAIT = -1 };
 
 /// Index of the worker to give a call of `workload` to now, or BALANCE_WAIT: none is free, or a
-/// busy one, whose index goes into `*best`, is predicted to end it earlier than any free one. Equals within 20 us or 10 % go to the
-/// free one with the lowest index: caches and a waiting thread stay warm.
+/// busy one, whose index goes into `*best`, is predicted to end it earlier than any free one.
+/// Equals within 20 us or 10 % go to the free one with the lowest index: caches and a waiting
+/// thread stay warm.
 int balance_choose(const struct candidate *candidates, uint32_t count, double workload,
                    uint32_t *best);
 

@@ -9,8 +9,9 @@
 // How long after the deadline the client waits for the router's word.
 static const int64_t kPatience = NANOSECONDS_PER_SECOND;
 
-// Numbers are dense in their low bits, so that whoever keeps something by number can keep it in an array: the low ones are a place in
-// `entries`, the others count how often it was used. Together they are an integer that a double holds.
+// Numbers are dense in their low bits, so that whoever keeps something by number can keep it in an
+// array: the low ones are a place in `entries`, the others count how often it was used. Together
+// they are an integer that a double holds.
 enum { PLACE_BITS = 20, PLACES = 1 << PLACE_BITS };
 
 struct entry {

@@ -298,8 +298,9 @@ static int64_t call_deadline(const struct deployment *deployment, const struct m
   return now + (deployment->was_ready ? LIMIT_DEADLINE_DEFAULT : LIMIT_READY);
 }
 
-// Calls wait in the order in which they came, a level of priority counts as a second of waiting: so one that is less urgent is
-// late by so much and no more. Those of the same instant are kept a nanosecond apart.
+// Calls wait in the order in which they came, a level of priority counts as a second of waiting: so
+// one that is less urgent is late by so much and no more. Those of the same instant are kept a
+// nanosecond apart.
 static uint64_t queue_order(struct router *router, const struct call *call, int64_t now) {
   router->arrival = now > router->arrival ? now : router->arrival + 1;
   int64_t order = router->arrival + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;

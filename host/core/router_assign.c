@@ -78,10 +78,10 @@ static double left_of(const struct call *call, int64_t now) {
 }
 
 // Seconds of work in front of a new call of a function with this concurrency. Of calls that may run
-// beside others nobody knows whether they work or wait, so only a worker that has no slot is judged by
-// them: one has to end, and the new call then stands beside the others; or all have to, where it may
-// run beside fewer than there are. A worker without a slot never looks better than it will with one:
-// else a call would wait for one full worker after the other.
+// beside others nobody knows whether they work or wait, so only a worker that has no slot is judged
+// by them: one has to end, and the new call then stands beside the others; or all have to, where it
+// may run beside fewer than there are. A worker without a slot never looks better than it will with
+// one: else a call would wait for one full worker after the other.
 static double backlog(const struct worker *worker, uint32_t concurrency, int64_t now) {
   if (has_slot(worker, concurrency)) return worker->first ? worker->backlog : 0;
   bool all = concurrency < worker->slots;
@@ -177,8 +177,9 @@ static double predicted(const struct router *router, const struct deployment *de
   return score > 0 ? call->workload / score : 0;
 }
 
-// The first call waits for a busy worker that will end it sooner than a free one. Each that does so is work in front of those behind it, so further
-// back one may be better off with the free worker now: without this a slow worker would stay idle however long the queue is.
+// The first call waits for a busy worker that will end it sooner than a free one. Each that does so
+// is work in front of those behind it, so further back one may be better off with the free worker
+// now: without this a slow worker would stay idle however long the queue is.
 static struct call *look_behind(struct router *router, struct deployment *deployment,
                                 struct call *call, struct choice *choice, int64_t now) {
   struct queue_item *item = &call->item;
@@ -195,7 +196,8 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
   return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
 }
 
-// Every slot is held by a call that waits for another one, and none of those can get a slot: nothing will move.
+// Every slot is held by a call that waits for another one, and none of those can get a slot:
+// nothing will move.
 static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];

@@ -8,15 +8,18 @@ struct call_options;
 struct completion;
 struct payload;
 
-/// Reads what `:call(deployment, function, limits, workload, names, ...)` got, the object at index 1: fills `options` and encodes the
-/// arguments. `limits` is nil, a timeout in seconds, or a table {timeout =, queue_timeout =, attempts =, priority =}. `registry` is a stack
-/// index or 0. NULL: nil and an error table are pushed.
+/// Reads what `:call(deployment, function, limits, workload, names, ...)` got, the object at index
+/// 1: fills `options` and encodes the arguments. `limits` is nil, a timeout in seconds, or a table
+/// {timeout =, queue_timeout =, attempts =, priority =}. `registry` is a stack index or 0. NULL:
+/// nil and an error table are pushed.
 struct payload *bind_call_begin(lua_State *L, int registry, struct call_options *options);
 
-/// Pushes what a call that the client's core refused (a client_result) returns: its number, or nil and an error table; returns how many.
+/// Pushes what a call that the client's core refused (a client_result) returns: its number, or nil
+/// and an error table; returns how many.
 int bind_call_begun(lua_State *L, int result, uint64_t call);
 
-/// Pushes true and the results, or false and the error table; takes over the body. Returns how many.
+/// Pushes true and the results, or false and the error table; takes over the body. Returns how
+/// many.
 int bind_call_ended(lua_State *L, int registry, const struct completion *completion);
 
 /// Pushes nil and {name =, message =, executed = "no", where = "sdk"}.

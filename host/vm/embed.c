@@ -1,6 +1,7 @@
 // The C API (farside.h): an embedded router, and a Lua state that exists to load the deploy script.
 //
-// Only farside_open and farside_close touch the Lua state; calls go from any thread straight to the router.
+// Only farside_open and farside_close touch the Lua state; calls go from any thread straight to the
+// router.
 #include <lauxlib.h>
 #include <lua.h>
 #include <math.h>

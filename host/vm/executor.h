@@ -5,8 +5,8 @@
 //   control connection <--> warden (warden.h), who cancels and interrupts
 //
 // Calls are entered in the order in which they came; the shared page says how far. Lua drives:
-// dispatch.lua calls executor:turn until it says that the worker shall end (bind_executor.c). A call
-// that waits is a suspended coroutine, resumed by Lua's scheduler through executor_resume.
+// dispatch.lua calls executor:turn until it says that the worker shall end (bind_executor.c). A
+// call that waits is a suspended coroutine, resumed by Lua's scheduler through executor_resume.
 #pragma once
 
 #include <stdbool.h>
@@ -36,8 +36,8 @@ void executor_goodbye(struct executor *executor, int code, const char *phase, st
 /// The error table on top of L, popped, as a body; where its data cannot travel, without it.
 struct payload *executor_error_body(struct executor *executor, struct lua_State *L);
 
-/// One turn: waits at most until `until`, starts what came, sends what is answered. False: the worker
-/// shall end, and no call is left.
+/// One turn: waits at most until `until`, starts what came, sends what is answered. False: the
+/// worker shall end, and no call is left.
 bool executor_turn(struct executor *executor, struct lua_State *L, int64_t until);
 
 /// Waits until `until`, a cancel, or the end of a nested call. A call that runs is meanwhile
@@ -56,8 +56,8 @@ bool executor_draining(const struct executor *executor);
 /// wait for it.
 void executor_measure(struct executor *executor, bool begin);
 
-// Calls that functions make, as a client's handle has them (bind_client.c): each pushes what its method returns and returns how many. `L`
-// holds what the method got.
+// Calls that functions make, as a client's handle has them (bind_client.c): each pushes what its
+// method returns and returns how many. `L` holds what the method got.
 int executor_nested_call(struct executor *executor, struct lua_State *L);
 void executor_nested_cancel(struct executor *executor, uint64_t call);
 size_t executor_nested_done(const struct executor *executor);
@@ -66,6 +66,6 @@ int executor_nested_next(struct executor *executor, struct lua_State *L);
 int executor_nested_wait(struct executor *executor, struct lua_State *L, uint64_t call,
                          int64_t until);
 
-/// Pushes id, attempt and deadline (seconds on the monotonic clock) of the call that runs; nothing when none does. Returns how
-/// many.
+/// Pushes id, attempt and deadline (seconds on the monotonic clock) of the call that runs; nothing
+/// when none does. Returns how many.
 int executor_current(struct executor *executor, struct lua_State *L);

@@ -1,6 +1,8 @@
-// Calls that remote functions make: the worker is a client of the router it works for, over its data connection.
+// Calls that remote functions make: the worker is a client of the router it works for, over its
+// data connection.
 //
-// The router knows which call made which, gives a nested one no more time than its maker has, and cancels it when the maker ends.
+// The router knows which call made which, gives a nested one no more time than its maker has, and
+// cancels it when the maker ends.
 #include <lauxlib.h>
 
 #include "../core/client.h"

@@ -21,7 +21,7 @@ struct interrupt {
 /// state. Ends a system call that waits there.
 void interrupt_send(const struct interrupt *interrupt, pthread_t thread);
 
-/// Prepares `L`, on its thread, before any of its code runs. `interrupt` must outlive the state. One
-/// state in a process.
+/// Prepares `L`, on its thread, before any of its code runs. `interrupt` must outlive the state.
+/// One state in a process.
 void interrupt_open(struct interrupt *interrupt);
 void interrupt_close(struct interrupt *interrupt);

@@ -1,6 +1,6 @@
 // An interrupt (Ctrl-C) is taken by a thread that waits for it and sends a signal of its own, which
-// can carry a pointer: no variable that lives as long as the process is needed. The first one raises
-// an error in the Lua code that runs, the second ends the process.
+// can carry a pointer: no variable that lives as long as the process is needed. The first one
+// raises an error in the Lua code that runs, the second ends the process.
 #define _GNU_SOURCE
 #include "run.h"
 

@@ -45,8 +45,8 @@ static int load_embedded(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   for (const struct embedded_lua *file = farside_embedded_lua; file->name; file++) {
     if (strcmp(file->name, name)) continue;
-    char chunk
-        [128];  // a path, as of a file: Farside's own frames are told from the user's by their folder
+    // A path, as of a file: Farside's own frames are told from the user's by their folder.
+    char chunk[128];
     int size = snprintf(chunk, sizeof chunk, "@%s.lua", name);
     for (int i = 0; i < size - 4; i++)
       if (chunk[i] == '.') chunk[i] = '/';

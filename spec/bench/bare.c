@@ -1,4 +1,5 @@
-// What the machine allows without Farside: the same bytes between the same number of processes, in plain C.
+// What the machine allows without Farside: the same bytes between the same number of processes, in
+// plain C.
 //
 //   bare ping SECONDS OUT IN              one process asks with OUT bytes, another answers with IN bytes, blocking, over a unix socket
 //   bare epoll SECONDS WORKERS OUT IN     one process keeps one question in flight at each of WORKERS processes, with epoll

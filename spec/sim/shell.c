@@ -25,8 +25,8 @@ void shell_client_sends(struct world *world, uint32_t number, uint32_t deploymen
   if (message->type == MESSAGE_CALL) {
     struct record *record = record_find(world, message->id);
     bool first = record && record->client == number && record->where == AT_CLIENT;
-    // An id that has ended, or one that another client will send yet, is as good as a new one for the router; the
-    // truth knows one call per id.
+    // An id that has ended, or one that another client will send yet, is as good as a new one for
+    // the router; the truth knows one call per id.
     if (!record || record->where == AT_END || (record->where == AT_CLIENT && !first)) {
       payload_unref(message->body);
       return;

@@ -25,8 +25,8 @@ static void round_trips(void) {
 }
 
 static void waits(void) {
-  struct candidate candidates[] = {[FAST] = {.score = 100, .backlog = 0.05},
-                                   [SLOW] = {.score = 10, .free = true}};
+  struct candidate candidates[] = {
+      [FAST] = {.score = 100, .backlog = 0.05}, [SLOW] = {.score = 10, .free = true}};
   uint32_t best;
   EXPECT_EQUAL(BALANCE_WAIT, balance_choose(candidates, 2, 1, &best));
   EXPECT_EQUAL(FAST, best);
