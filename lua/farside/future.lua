@@ -56,6 +56,13 @@ function M.close()
   if handle then handle:close() end
 end
 
+--- The call that runs on this worker, or nil.
+function M.current_call()
+  if not executor then return nil end
+  local id, attempt, deadline = executor:current()
+  return id and { id = id, attempt = attempt, deadline = deadline }
+end
+
 --- Makes this the scheduler of a worker. Its functions make calls through the executor, as a client does through its handle.
 function M.serve(with)
   executor, handle = with, with

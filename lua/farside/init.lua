@@ -35,6 +35,12 @@ function M.run(func, ...)
   return future.spawn(func, ...):await()
 end
 
+--- Inside a remote function: the call it runs for, as { id =, attempt =, deadline = seconds as of farside.now() };
+-- elsewhere nil. With the id a function can make its own outside effects idempotent.
+function M.call()
+  return future.current_call()
+end
+
 --- Starts a function in a coroutine of Farside's, in this process; returns a future of its results.
 function M.spawn(func, ...)
   check_function('spawn', func)

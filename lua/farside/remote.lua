@@ -211,7 +211,7 @@ function Remote:__call(...)
   if not self._number then connect(self) end
   if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
   local workload = self._calculator and self:workload(...) or DEFAULT_WORKLOAD
-  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._limits, workload, self._names,
     ...)
   if call then return future.result(call) end
   error(refused(self, refusal), 0)
@@ -243,7 +243,7 @@ function Remote:spawn(...)
   if not self._number then connect(self) end
   if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
   local workload = self:workload(...)
-  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._limits, workload, self._names,
     ...)
   if call then return future.of_call(call) end
   error(refused(self, refusal), 0)
@@ -255,7 +255,7 @@ end
 function Remote:_send(position, ...)
   if select('#', ...) > self._most then return nil, bad(self, too_many(self, select('#', ...)), position) end
   local workload = self._calculator and self:workload(...) or DEFAULT_WORKLOAD
-  local call, refusal = self._handle:call(self._deployment_number, self._number, self._timeout, workload, self._names,
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._limits, workload, self._names,
     ...)
   if call then return call end
   return nil, refused(self, refusal)
@@ -278,7 +278,24 @@ function Remote:here(...)
 end
 
 -- What is left of a budget may be nothing: such a call ends in DeadlineExceeded without being sent.
-local WITH_OPTIONS = { timeout = check.number() }
+local WITH_OPTIONS = {
+  timeout = check.number(),        -- seconds, all in all
+  queue_timeout = check.number(),  -- seconds it may wait for a worker
+  retries = check.integer(0, 10),  -- further attempts when a worker is lost: as if the function were idempotent
+  priority = check.integer(0, 255) -- a level more is worth a second of waiting
+}
+
+--- What goes with each call: nothing, a timeout, or a table for C.
+local function limits_of(options)
+  if next(options) == nil then return nil end
+  if next(options) == 'timeout' and next(options, 'timeout') == nil then return options.timeout end
+  return {
+    timeout = options.timeout,
+    queue_timeout = options.queue_timeout,
+    attempts = options.retries and options.retries + 1,
+    priority = options.priority,
+  }
+end
 
 --- A handle of the same function whose calls have other options; what is not given stays as it is.
 function Remote:with(options)
@@ -287,7 +304,10 @@ function Remote:with(options)
   if problem then error(problem, 2) end
   local copy = {}
   for key, value in pairs(self) do copy[key] = value end
-  copy._timeout = options.timeout or self._timeout
+  copy._with = {}
+  for key, value in pairs(self._with or {}) do copy._with[key] = value end
+  for key, value in pairs(options) do copy._with[key] = value end
+  copy._limits = limits_of(copy._with)
   bases[copy] = bases[self] or self
   return setmetatable(copy, Remote)
 end
