@@ -2,12 +2,12 @@
 --- was killed.
 ---
 ---   local ledger = require('spec.support.ledger').open(path)
----   ledger:add(id)        -- one more entry for id (0..4095)
+---   ledger:add(id)        -- one more entry for id (0..131071)
 ---   ledger:count(id)
 local ffi = require 'ffi'
 
 if not pcall(ffi.typeof, 'spec_ledger') then ffi.cdef [[
-typedef struct { volatile uint32_t counts[4096]; } spec_ledger;
+typedef struct { volatile uint32_t counts[131072]; } spec_ledger;
 int open(const char *path, int flags, ...);
 int close(int fd);
 int ftruncate(int fd, long size);
