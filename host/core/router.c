@@ -213,10 +213,9 @@ void router_client(struct router *router, uint32_t number, int64_t now) {
   router->peers[router->peer_count++] = (struct peer){.number = number};
 }
 
-// One cancel may end further calls, so the search begins anew after each.
-static struct call *first_of_peer(const struct router *router, uint32_t peer) {
+static struct call *first_orphan(const struct router *router) {
   struct call *call = router->oldest;
-  while (call && call->peer != peer) call = call->newer;
+  while (call && (call->peer != ROUTER_NONE || call->state == CALL_ABANDONED)) call = call->newer;
   return call;
 }
 
@@ -225,10 +224,10 @@ void router_client_gone(struct router *router, uint32_t number, int64_t now) {
   if (!peer) return;
   *peer = router->peers[--router->peer_count];
   struct call *call;
-  while ((call = first_of_peer(router, number))) {
-    call->peer = ROUTER_NONE;
-    router_call_cancel(router, call, CANCEL_CLIENT, now);
-  }
+  for (call = router->oldest; call; call = call->newer)
+    if (call->peer == number) call->peer = ROUTER_NONE;
+  // One cancel may end further calls, so the search begins anew after each.
+  while ((call = first_orphan(router))) router_call_cancel(router, call, CANCEL_CLIENT, now);
   for (uint32_t i = 0; i < router->deployment_count; i++)
     router_dispatch(router, router->deployments[i], now);
 }

@@ -45,7 +45,9 @@ void router_call_queue(struct router *router, struct call *call) {
   struct deployment *deployment = call_deployment(router, call);
   call->state = CALL_QUEUED;
   call->worker = ROUTER_NONE;
+#ifndef PLANT_DEADLINE_FORGOTTEN
   timers_set(&router->timers, &call->timer, call->queue_deadline);
+#endif
   queue_push(&deployment->queue, &call->item);
   deployment->queue_bytes += call->body ? call->body->size : 0;
 }
@@ -156,8 +158,8 @@ static void deadline(struct router *router, struct call *call, int64_t now) {
 }
 
 void router_call_timer(struct router *router, struct call *call, int64_t now) {
-#ifdef PLANT_DEADLINE_FORGOTTEN
-  if (call->state == CALL_QUEUED) return;
+#ifdef PLANT_GRACE_FORGOTTEN
+  if (call->state == CALL_ABANDONED) return;
 #endif
   if (call->state == CALL_ABANDONED)
     router_worker_kill(router, call_worker(router, call));
@@ -225,6 +227,9 @@ void router_call_lost(struct router *router, struct call *call, enum lost_reason
   bool entered = call->started || worker->entered >= call->sequence;
   if (reason == LOST_HEARTBEAT) entered = true;  // it may be alive and enter it yet
   bool again = !entered || call->attempt < call->attempts;
+#ifdef PLANT_SENT_TWICE
+  again = true;
+#endif
   if (call->state == CALL_ABANDONED || !again) {
     router_call_fail(router, call,
                      call->state == CALL_ABANDONED ? NULL : worker_lost(router, call, reason, code),
