@@ -81,20 +81,28 @@ static void call(struct world *world, uint32_t number, struct call_options *opti
   send(world, number, options->deployment, &message);
 }
 
+static struct record *recent(struct world *world, uint32_t number) {
+  struct person *person = &world->people[number];
+  if (!person->record_count) return NULL;
+  uint32_t count = person->record_count < RECENT ? person->record_count : RECENT;
+  return person->records[person->record_count - 1 - chance_below(&world->chance, count)];
+}
+
 static void call_any(struct world *world, uint32_t number) {
   struct chance *chance = &world->chance;
   struct call_options options = {.deployment = chance_below(chance, world->app_count),
                                  .timeout = draw_timeout(world)};
   options.function = chance_below(chance, world->apps[options.deployment].function_count);
   options.workload = chance_below(chance, 4) ? 1 : 0.1 * (1 + chance_below(chance, 100));
+  if (chance_one_in(chance, world->rates.limits)) {
+    if (chance_below(chance, 2))
+      options.queue_timeout = chance_magnitude(chance, MILLISECONDS(1), 12);
+    options.attempts = chance_below(chance, 5);
+    options.priority = (uint8_t)chance_below(chance, 3);
+  }
+  struct record *parent = chance_one_in(chance, world->rates.nests) ? recent(world, number) : NULL;
+  if (parent) options.parent = parent->id;
   call(world, number, &options);
-}
-
-static struct record *recent(struct world *world, uint32_t number) {
-  struct person *person = &world->people[number];
-  if (!person->record_count) return NULL;
-  uint32_t count = person->record_count < RECENT ? person->record_count : RECENT;
-  return person->records[person->record_count - 1 - chance_below(&world->chance, count)];
 }
 
 static void cancel(struct world *world, uint32_t number) {

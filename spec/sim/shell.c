@@ -81,7 +81,7 @@ void shell_drain(struct world *world) {
   truth_drains(world);
   router_drain(world->router, world->now);
   shell_actions(world);
-  truth_step(world);
+  judge_step(world);
 }
 
 // ---- actions ----
@@ -89,7 +89,7 @@ void shell_drain(struct world *world) {
 static void send_to_client(struct world *world, struct action *action) {
   struct person *person = &world->people[action->peer];
   trace(world, CLIENT_GETS, action->peer, person->incarnation, &action->message);
-  truth_outcome(world, action);
+  judge_outcome(world, action);
   if (!person->latency) {
     client_message(person->client, &action->message, world->now);
     client_checks(world, action->peer);
@@ -104,8 +104,8 @@ static void send_to_client(struct world *world, struct action *action) {
 static void send_to_worker(struct world *world, struct action *action) {
   struct process *process = &world->processes[action->worker];
   bool is_call = action->message.type == MESSAGE_CALL;
-  if (is_call) truth_dispatched(world, action);
-  if (action->message.type == MESSAGE_PING) truth_pinged(world, action);
+  if (is_call) judge_dispatched(world, action);
+  if (action->message.type == MESSAGE_PING) judge_pinged(world, action);
   int64_t *last = is_call ? &process->data_in : &process->control_in;
   int64_t at = world->now + chance_time(&world->chance, 2 * world->worker_latency);
   if (at < *last) at = *last;
@@ -115,7 +115,7 @@ static void send_to_worker(struct world *world, struct action *action) {
 
 static void kill(struct world *world, const struct action *action) {
   trace(world, ROUTER_KILLS, action->worker, action->generation, NULL);
-  truth_killed(world, action);
+  judge_killed(world, action);
   int64_t at = world->now + chance_time(&world->chance, MILLISECONDS(10));
   event_add(world, at, WORKER_DIES, action->worker, action->generation)->sequence = 9;
 }
@@ -132,7 +132,7 @@ void shell_actions(struct world *world) {
         break;
       case ROUTER_START:
         trace(world, ROUTER_STARTS, action.worker, action.generation, NULL);
-        truth_started(world, &action);
+        judge_started(world, &action);
         process_start(world, action.worker, action.generation);
         break;
       case ROUTER_KILL:

@@ -43,6 +43,8 @@ static void draw_rates(struct world *world) {
       .flood = draw_rate(chance, 256),
       .cancel = draw_rate(chance, 8),
       .vanish = draw_rate(chance, 256),
+      .nests = draw_rate(chance, 4),
+      .limits = draw_rate(chance, 2),
       .mischief = draw_rate(chance, 8),
       .burst = draw_rate(chance, 256),
       .default_timeout = draw_rate(chance, 2),
@@ -175,7 +177,7 @@ static bool step(struct world *world) {
     if (event.at > world->now) world->now = event.at;
     happen(world, &event);
   }
-  truth_step(world);
+  judge_step(world);
   world->step++;
   return true;
 }
@@ -200,10 +202,10 @@ static void live(struct world *world) {
 static void settle(struct world *world) {
   int64_t limit = world->now + LIMIT_READY + LIMIT_DEADLINE_DEFAULT + SECONDS(120);
   if (chance_below(&world->chance, 2)) clients_cancel_all(world);
-  while (!truth_quiet(world)) {
+  while (!judge_quiet(world)) {
     if (world->now > limit || world->step > LATE_STEPS * world->steps + 200000)
-      truth_unsettled(world, "after the faults have stopped");
-    if (!step(world)) truth_unsettled(world, "and nothing will happen any more");
+      judge_unsettled(world, "after the faults have stopped");
+    if (!step(world)) judge_unsettled(world, "and nothing will happen any more");
   }
 }
 
@@ -211,7 +213,7 @@ static void drain(struct world *world) {
   if (!world->draining) shell_drain(world);
   int64_t limit = world->now + LIMIT_DRAIN;
   while (!router_drained(world->router))
-    if (world->now > limit || !step(world)) truth_unsettled(world, "after the router was drained");
+    if (world->now > limit || !step(world)) judge_unsettled(world, "after the router was drained");
 }
 
 uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics *statistics) {
@@ -231,7 +233,7 @@ uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics
   if (world->drain_at || chance_below(&world->chance, 8)) {
     if (!world->draining) settle(world);
     drain(world);
-    while (!truth_quiet(world) && step(world)) continue;
+    while (!judge_quiet(world) && step(world)) continue;
   }
   uint64_t hash = world->hash;
   clients_close(world);

@@ -6,7 +6,8 @@
 //   clients.c    clients: some well-behaved, some not
 //   processes.c  workers' processes: slow, dying, answering twice or for others
 //   shell.c      stands where host/io stands: brings events to the router, carries out its actions
-//   truth.c      knows what really happened and holds each action against it
+//   truth.c      knows what really happened
+//   judge.c      holds each action of the router against that
 #pragma once
 
 #include <stdbool.h>
@@ -81,7 +82,7 @@ struct moment {
 enum where { AT_CLIENT, IN_QUEUE, IN_SLOT, AT_END };
 
 struct record {
-  struct record *older, *newer;  // those the router knows, by deployment, in order of admission
+  struct record *older, *newer;  // those the router knows, by deployment, in the order of serving
   struct call_id id;
   uint32_t number, client, deployment, function;
   enum where where;
@@ -95,7 +96,11 @@ struct record {
   bool told;             // its client has it
   int refusal;           // the enum error_name with which it has to be refused, or -1
   uint32_t incarnation;  // of its client
-  int64_t admitted, deadline, answered_at;
+  int64_t admitted, deadline, queue_deadline, answered_at;
+  int64_t order;
+  uint32_t attempts;      // at most
+  struct record *parent;  // the running call in which it was made, or NULL
+  bool has_children;
   double workload;
   uint32_t worker, generation, attempt;  // of the latest dispatch
   uint64_t sequence;
@@ -177,7 +182,6 @@ struct app {
   char manifest[64];
   struct record *oldest, *newest;
   uint32_t queued, running, ready;
-  uint32_t ready_before;  // this step
   bool was_ready, failed;
   int64_t charges[CHARGES];
   uint32_t charge_count;
@@ -192,7 +196,8 @@ struct rates {
   uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first;
   uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
       wrong_epoch, given_back, says_started, deaf, paused, stubborn, taints, zombie, flood;
-  uint32_t cancel, vanish, mischief, burst, default_timeout, quick_timeout, burst_latency;
+  uint32_t cancel, vanish, nests, limits, mischief, burst, default_timeout, quick_timeout,
+      burst_latency;
 };
 
 struct statistics {
@@ -224,6 +229,7 @@ struct world {
   struct seat seats[SEATS];
   uint32_t seat_count;
   uint64_t sequence;  // of the latest dispatch
+  int64_t arrival;    // of the latest call, each later than the one before
 
   struct record **chunks;  // all records
   uint32_t record_count, chunk_count;
@@ -311,6 +317,7 @@ struct record *record_find(struct world *world, struct call_id id);
 /// The call that these arguments belong to.
 struct record *record_at(struct world *world, uint64_t number);
 struct record *record_of(struct world *world, const struct payload *arguments);
+struct app *record_app(struct world *world, const struct record *record);
 void truth_close(struct world *world);
 void truth_arrives(struct world *world, struct record *record, const struct message *message);
 void truth_cancels(struct world *world, uint32_t client, const struct message *message);
@@ -319,16 +326,22 @@ void truth_entered(struct world *world, struct record *record);
 void truth_worker_sends(struct world *world, const struct event *event);
 void truth_lost(struct world *world, uint32_t number);
 void truth_drains(struct world *world);
+/// Puts a call elsewhere and keeps all counts.
+void truth_move(struct world *world, struct record *record, enum where where);
+/// It has to be answered in this step.
+void truth_owe(struct world *world, struct record *record);
 /// Before the router gets a tick.
 void truth_ticks(struct world *world);
+
+// judge.c
 /// Actions of the router.
-void truth_outcome(struct world *world, const struct action *action);
-void truth_dispatched(struct world *world, const struct action *action);
-void truth_pinged(struct world *world, const struct action *action);
-void truth_started(struct world *world, const struct action *action);
-void truth_killed(struct world *world, const struct action *action);
+void judge_outcome(struct world *world, const struct action *action);
+void judge_dispatched(struct world *world, const struct action *action);
+void judge_pinged(struct world *world, const struct action *action);
+void judge_started(struct world *world, const struct action *action);
+void judge_killed(struct world *world, const struct action *action);
 /// After the actions of a step.
-void truth_step(struct world *world);
+void judge_step(struct world *world);
 /// All has ended as it should.
-bool truth_quiet(const struct world *world);
-void truth_unsettled(struct world *world, const char *when);
+bool judge_quiet(const struct world *world);
+void judge_unsettled(struct world *world, const char *when);

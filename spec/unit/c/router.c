@@ -350,12 +350,18 @@ static void cancel_of_other(void) {
   scene_close(&scene);
 }
 
+static uint64_t call_from(struct scene *scene, struct message parent) {
+  return scene_call_with(
+      scene, PEER, (struct message){.remaining = SECONDS(9), .parent = parent.id, .workload = 1});
+}
+
 static void client_gone(void) {
-  struct scene scene = scene_square(1);
+  struct scene scene = scene_square(2);
   scene_ready(&scene, 0);
   scene_call(&scene, 0, SECONDS(5));
   struct message given = scene_dispatched(&scene, 0);
   scene_call(&scene, 0, SECONDS(5));
+  call_from(&scene, given);
   router_client_gone(scene.router, PEER, scene.now);
   scene_gather(&scene);
   EXPECT(scene_is_silent(&scene));
@@ -379,11 +385,6 @@ static void ends_with_parent(void) {
   scene_fails(&scene, parent, "Cancelled", "maybe");
   scene_fails(&scene, child, "Cancelled", "no");
   scene_close(&scene);
-}
-
-static uint64_t call_from(struct scene *scene, struct message parent) {
-  return scene_call_with(
-      scene, PEER, (struct message){.remaining = SECONDS(9), .parent = parent.id, .workload = 1});
 }
 
 static void deadlock(void) {

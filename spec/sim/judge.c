@@ -1,0 +1,354 @@
+// What the router does, held against the truth.
+#include <inttypes.h>
+#include <string.h>
+
+#include "../../host/core/cursor.h"
+#include "../../host/core/error.h"
+#include "world.h"
+
+enum { LOOK_EVERY = 64 };
+
+static const int64_t kLate = SECONDS(1);  // after its deadline an outcome is too late
+static const int64_t kCanary = SECONDS(60);
+static const int64_t kShortestBackoff = MILLISECONDS(160);
+static const int64_t kLongestBackoff = SECONDS(73);
+static const int64_t kPatience = SECONDS(10);  // with a free worker while a better one is busy
+
+// ---- the router's outcomes ----
+
+static int read_name(const struct payload *body, int *executed) {
+  static const char *const texts[] = {"no", "maybe", "yes"};
+  struct cursor map = cursor_of(body->parts[0].bytes, body->size), value;
+  const unsigned char *bytes;
+  size_t size;
+  *executed = -1;
+  if (!cursor_array(&map, &size)) return -1;
+  if (cursor_find(map, "executed", &value) && cursor_str(&value, &bytes, &size))
+    for (int i = 0; i < 3; i++)
+      if (size == strlen(texts[i]) && !memcmp(bytes, texts[i], size)) *executed = i;
+  if (!cursor_find(map, "name", &value) || !cursor_str(&value, &bytes, &size)) return -1;
+  for (int i = 0; i < ERROR_NAMES; i++)
+    if (size == strlen(error_text((enum error_name)i)) &&
+        !memcmp(bytes, error_text((enum error_name)i), size))
+      return i;
+  return -1;
+}
+
+static bool waits_for_another(const struct world *world, const struct record *record) {
+  for (uint32_t i = 0; i < world->app_count; i++)
+    for (const struct record *other = world->apps[i].oldest; other; other = other->newer)
+      if (other->parent == record && !other->answered) return true;
+  return false;
+}
+
+// All workers are ready, and each call they run has made another that has not ended.
+static bool is_deadlocked(const struct world *world, const struct app *app) {
+  if (app->ready != app->worker_count) return false;
+  for (uint32_t i = 0; i < app->worker_count; i++) {
+    const struct seat *seat = &world->seats[app->first_worker + i];
+    if (!seat->slot_count) return false;
+    for (uint32_t k = 0; k < seat->slot_count; k++)
+      if (!waits_for_another(world, seat->slots[k])) return false;
+  }
+  return true;
+}
+
+static bool has_cause(const struct world *world, const struct record *record, int name) {
+  if (record->refusal >= 0) return name == record->refusal;
+  const struct app *app = &world->apps[record->deployment];
+  // In one tick the deadline may come before the worker is given up.
+  bool emptied = world->tick && app->emptied_at == world->now;
+  switch (name) {
+    case ERROR_CANCELLED:
+      return record->cancelled || world->draining;
+    case ERROR_DEADLINE_EXCEEDED:
+      return record->where == IN_QUEUE
+                 ? world->now >= record->queue_deadline && (app->ready || emptied)
+                 : world->now >= record->deadline;
+    case ERROR_NOT_READY:
+      return world->now >= record->queue_deadline && record->where == IN_QUEUE && !app->ready;
+    case ERROR_OVERLOADED:
+      return record->where == IN_QUEUE && record->parent && is_deadlocked(world, app);
+    case ERROR_WORKER_LOST:
+      return record->lost;
+    case ERROR_DEPLOYMENT_FAILED:
+      return app->failed && record->where == IN_QUEUE;
+    default:
+      return false;
+  }
+}
+
+static void check_error(struct world *world, struct record *record, const struct action *action) {
+  int executed, name = read_name(action->message.body, &executed);
+  REQUIRE(world, name >= 0 && executed >= 0, "an error without a name or `executed`");
+  world->statistics->outcomes[name]++;
+  const char *text = error_text((enum error_name)name);
+  if (world->relayed == record)
+    REQUIRE(world, action->message.body == world->relaying,
+            "call %u ends with another error than its worker gave", record->number);
+  else
+    REQUIRE(world, has_cause(world, record, name), "call %u ends with %s without a cause",
+            record->number, text);
+  REQUIRE(world, executed != EXECUTED_NO || !record->entries,
+          "call %u ends with %s, executed no, and was entered", record->number, text);
+  REQUIRE(world, executed != EXECUTED_YES || record->entries,
+          "call %u ends with %s, executed yes, and was not entered", record->number, text);
+  record->never = executed == EXECUTED_NO;
+}
+
+static void check_result(struct world *world, struct record *record, const struct action *action) {
+  const struct payload *body = action->message.body;
+  uint64_t words[3] = {0};
+  REQUIRE(world, world->relayed == record && world->relaying == body,
+          "call %u gets a result that its worker did not give", record->number);
+  if (body->size == sizeof words) memcpy(words, body->parts[0].bytes, sizeof words);
+  REQUIRE(world,
+          words[0] == record->id.session && words[1] == record->id.counter &&
+              words[2] == record->sequence,
+          "call %u gets the result of another call or attempt", record->number);
+  record->result = true;
+  world->statistics->results++;
+}
+
+// What a call has made ends with it.
+static void end_children(struct world *world, const struct record *record) {
+  for (uint32_t i = 0; i < world->app_count; i++)
+    for (struct record *other = world->apps[i].oldest; other && record->has_children;
+         other = other->newer)
+      if (other->parent == record && !other->answered) {
+        other->cancelled = true;
+        truth_owe(world, other);
+      }
+}
+
+void judge_outcome(struct world *world, const struct action *action) {
+  struct record *record = record_find(world, action->message.id);
+  REQUIRE(world, world->people[action->peer].connected, "an answer for a client that is gone");
+  REQUIRE(world, record && record->client == action->peer && record->where != AT_CLIENT,
+          "an answer for a call that its client did not make");
+  REQUIRE(world, !record->answered, "call %u gets a second outcome", record->number);
+  REQUIRE(world, world->now <= record->deadline + kLate, "call %u ends %.3f s after its deadline",
+          record->number, (double)(world->now - record->deadline) / 1e9);
+  if (action->message.type == MESSAGE_RESULT)
+    check_result(world, record, action);
+  else
+    check_error(world, record, action);
+  record->answered = true;
+  record->answered_at = world->now;
+  if (record->owed) world->owed--;
+  record->owed = false;
+  if (record->where == IN_SLOT || world->relayed == record) end_children(world, record);
+  if (record->where == IN_QUEUE) truth_move(world, record, AT_END);
+}
+
+// ---- the router's other actions ----
+
+static uint32_t slots_with(const struct app *app, const struct seat *seat, uint32_t function) {
+  uint32_t least = app->functions[function].concurrency;
+  for (uint32_t i = 0; i < seat->slot_count; i++) {
+    uint32_t concurrency = app->functions[seat->slots[i]->function].concurrency;
+    if (concurrency < least) least = concurrency;
+  }
+  return least;
+}
+
+static bool could_take(const struct app *app, const struct seat *seat,
+                       const struct record *record) {
+  return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
+         !seat->draining && seat->slot_count < slots_with(app, seat, record->function);
+}
+
+void judge_dispatched(struct world *world, const struct action *action) {
+  const struct message *message = &action->message;
+  struct record *record = record_of(world, message->body);
+  struct seat *seat = &world->seats[action->worker];
+  trace(world, WORKER_GETS, action->worker, action->generation, message);
+  REQUIRE(world,
+          record->id.counter == message->id.counter && record->id.session == message->id.session &&
+              record->function == message->function && world->epoch == message->epoch,
+          "call %u is sent as another one", record->number);
+  REQUIRE(world, record->where == IN_QUEUE, "call %u is sent and was not in the queue",
+          record->number);
+  REQUIRE(world, world->now < record->queue_deadline, "call %u is sent after its deadline",
+          record->number);
+  REQUIRE(world, message->attempt == record->spent + 1, "call %u is sent as attempt %u, not %u",
+          record->number, message->attempt, record->spent + 1);
+  REQUIRE(world, message->sequence > world->sequence, "sequences do not grow");
+  REQUIRE(world, seat->standing && seat->generation == action->generation,
+          "call %u is sent to a process that is gone", record->number);
+  REQUIRE(world, seat->deployment == record->deployment, "call %u is sent to another deployment",
+          record->number);
+  REQUIRE(world, seat->ready && !seat->killed && !seat->given_up && !seat->draining,
+          "call %u is sent to a worker that is not ready", record->number);
+  REQUIRE(world, seat->slot_count < slots_with(record_app(world, record), seat, record->function),
+          "call %u is sent to a worker without a free slot", record->number);
+  world->sequence = record->sequence = message->sequence;
+  record->attempt = message->attempt;
+  record->worker = action->worker;
+  record->generation = action->generation;
+  truth_move(world, record, IN_SLOT);
+  world->statistics->dispatched++;
+}
+
+void judge_pinged(struct world *world, const struct action *action) {
+  struct seat *seat = &world->seats[action->worker];
+  REQUIRE(world, seat->standing && seat->generation == action->generation,
+          "a process that is gone is pinged");
+  seat->unanswered++;
+  seat->pings = action->message.sequence;
+  seat->ping_at = world->now + world->heartbeat;
+}
+
+void judge_started(struct world *world, const struct action *action) {
+  struct seat *seat = &world->seats[action->worker];
+  struct app *app = &world->apps[seat->deployment];
+  REQUIRE(world, !seat->standing, "a process is started where one stands");
+  REQUIRE(world, action->generation == seat->generation + 1, "generation %u comes after %u",
+          action->generation, seat->generation);
+  REQUIRE(world, !world->draining, "a process is started while the router ends");
+  REQUIRE(world, !app->failed || world->now - app->canary_at >= kCanary,
+          "a failed deployment starts more than one process in a minute");
+  REQUIRE(
+      world,
+      !seat->charged || world->canary_lives || world->now - seat->emptied_at >= kShortestBackoff,
+      "a process that failed is replaced without back-off");
+  world->statistics->canaries += app->failed;
+  if (app->failed) app->canary_at = world->now;
+  world->starts_owed -= seat->start_owed;
+  world->statistics->starts++;
+  *seat = (struct seat){.deployment = seat->deployment,
+                        .generation = action->generation,
+                        .standing = true,
+                        .started_at = world->now,
+                        .pings = seat->pings,
+                        .ping_at = world->now + world->heartbeat};
+}
+
+static bool grace_over(const struct world *world, const struct seat *seat) {
+  for (uint32_t i = 0; i < seat->slot_count; i++)
+    if (seat->slots[i]->answered && world->now - seat->slots[i]->answered_at >= LIMIT_GRACE)
+      return true;
+  return false;
+}
+
+void judge_killed(struct world *world, const struct action *action) {
+  struct seat *seat = &world->seats[action->worker];
+  REQUIRE(world, seat->standing && seat->generation == action->generation,
+          "a process that is gone is killed");
+  REQUIRE(world, !seat->killed, "a process is killed twice");
+  bool grace = grace_over(world, seat);
+  bool slow_start = !seat->ready && world->now - seat->started_at >= LIMIT_START;
+  bool silent = seat->ping_at == INT64_MAX;
+  REQUIRE(world,
+          grace || slow_start || silent || seat->other_manifest || seat->draining ||
+              seat->bad_answers >= LIMIT_BAD_ANSWERS,
+          "a process is killed without a cause");
+  seat->killed = true;
+  world->statistics->kills++;
+  world->statistics->grace_kills += grace;
+}
+
+// ---- after each step ----
+
+static void compare_app(struct world *world, uint32_t number) {
+  const struct app *app = &world->apps[number];
+  struct deployment_status status;
+  router_deployment_status(world->router, number, &status);
+  payload_unref(status.failure);
+  REQUIRE(world, status.queued == app->queued && status.running == app->running,
+          "the router counts %u in the queue and %u running, there are %u and %u", status.queued,
+          status.running, app->queued, app->running);
+  REQUIRE(world, status.ready == app->ready, "the router counts %u ready workers, there are %u",
+          status.ready, app->ready);
+  REQUIRE(world, (status.state == DEPLOYMENT_FAILED) == (app->failed && !world->draining),
+          "a deployment %s failed", app->failed ? "should have" : "should not have");
+  REQUIRE(world, !app->failed || !app->queued || world->draining,
+          "calls wait in a failed deployment");
+}
+
+static void compare_seat(struct world *world, uint32_t number) {
+  const struct seat *seat = &world->seats[number];
+  struct worker_status status;
+  router_worker_status(world->router, number, &status);
+  REQUIRE(world, status.in_flight == seat->slot_count,
+          "the router counts %u calls on worker %u, there are %u", status.in_flight, number,
+          seat->slot_count);
+  bool ready = seat->standing && seat->ready && !seat->given_up && !seat->draining;
+  REQUIRE(world, (status.state == WORKER_READY) == ready, "worker %u is %s", number,
+          ready ? "ready and the router does not know" : "not ready");
+  const struct app *app = &world->apps[seat->deployment];
+  int64_t since =
+      app->failed && app->canary_at > seat->emptied_at ? app->canary_at : seat->emptied_at;
+  bool other_stands = false;
+  for (uint32_t i = 0; app->failed && i < app->worker_count; i++)
+    other_stands |= world->seats[app->first_worker + i].standing;
+  REQUIRE(world,
+          seat->standing || world->draining || other_stands ||
+              world->now - since <= kLongestBackoff + (app->failed ? kCanary : 0),
+          "worker %u is not replaced", number);
+}
+
+// The oldest call in the queue may wait for a fast busy worker while a slow one is free, but not
+// longer than the slow one would take.
+static void check_waiting(struct world *world, struct app *app) {
+  struct record *record = app->oldest;
+  while (record && record->where != IN_QUEUE) record = record->newer;
+  uint32_t free_seat = ROUTER_NONE;
+  for (uint32_t i = 0; record && i < app->worker_count && free_seat == ROUTER_NONE; i++)
+    if (could_take(app, &world->seats[app->first_worker + i], record))
+      free_seat = app->first_worker + i;
+  if (free_seat == ROUTER_NONE || app->waiting != record) {
+    app->waiting = free_seat == ROUTER_NONE ? NULL : record;
+    app->waiting_since = world->now;
+    return;
+  }
+  double score = router_score(world->router, free_seat, record->function);
+  double predicted = score > 0 ? record->workload / score : 0;
+  REQUIRE(world, world->now - app->waiting_since < kPatience + (int64_t)(2e9 * predicted),
+          "call %u waits while worker %u could take it", record->number, free_seat);
+}
+
+static void check_deadlines(struct world *world, const struct app *app) {
+  for (const struct record *record = app->oldest; record; record = record->newer)
+    REQUIRE(world,
+            record->answered || world->now < (record->where == IN_QUEUE ? record->queue_deadline
+                                                                        : record->deadline),
+            "call %u has not ended %.3f s after its deadline", record->number,
+            (double)(world->now - record->deadline) / 1e9);
+}
+
+void judge_step(struct world *world) {
+  REQUIRE(world, !world->owed, "%u calls should have ended in this step", world->owed);
+  REQUIRE(world, !world->starts_owed, "a worker that has served is not replaced at once");
+  uint32_t app = world->step % world->app_count;
+  compare_app(world, app);
+  compare_seat(world, world->step % world->seat_count);
+  if (world->step % LOOK_EVERY == 0 || world->apps[app].queued == 1)
+    check_waiting(world, &world->apps[app]);
+  if (world->tick && world->step % LOOK_EVERY < LOOK_EVERY / 4)
+    check_deadlines(world, &world->apps[app]);
+  world->relayed = NULL;
+  world->relaying = NULL;
+  world->tick = world->canary_lives = false;
+}
+
+// ---- the end ----
+
+bool judge_quiet(const struct world *world) {
+  if (clients_pending(world)) return false;
+  for (uint32_t i = 0; i < world->app_count; i++) {
+    const struct app *app = &world->apps[i];
+    if (app->oldest || app->queued || app->running) return false;
+    if (!world->draining && (app->failed || app->ready != app->worker_count)) return false;
+  }
+  return true;
+}
+
+void judge_unsettled(struct world *world, const char *when) {
+  for (uint32_t i = 0; i < world->app_count; i++) {
+    const struct app *app = &world->apps[i];
+    printf("deployment %u: %u of %u workers ready, %u calls in the queue, %u running%s\n", i,
+           app->ready, app->worker_count, app->queued, app->running, app->failed ? ", failed" : "");
+  }
+  violation(world, "%" PRIu64 " calls of clients have not ended %s", clients_pending(world), when);
+}
