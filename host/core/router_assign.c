@@ -57,11 +57,18 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
 
 // ---- assignment ----
 
-static bool may_serve(const struct worker *worker) {
+// One that will be given up unless its answer comes soon gets no call: else a call of several silent
+// workers would be tried on one after the other.
+static bool is_silent(const struct router *router, const struct worker *worker) {
+  return router->options.heartbeat && worker->unanswered >= router->options.heartbeat_misses;
+}
+
+static bool may_serve(const struct router *router, const struct worker *worker) {
 #ifdef PLANT_UNREADY
   return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
 #else
-  return worker->state == WORKER_READY && !worker->killed && !worker->tainted;
+  return worker->state == WORKER_READY && !worker->killed && !worker->tainted &&
+         !is_silent(router, worker);
 #endif
 }
 
@@ -117,7 +124,7 @@ static struct choice choose(struct router *router, struct deployment *deployment
   uint32_t *places = deployment->places, best = 0;
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(worker)) continue;
+    if (!may_serve(router, worker)) continue;
     bool is_free = has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
@@ -227,7 +234,8 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
     struct call *call = newest_child(router, deployment);
     if (!call) return;
     struct error_writer writer;
-    error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, false, "router");
+    enum executed executed = call->attempt > 1 ? EXECUTED_MAYBE : EXECUTED_NO;
+    error_begin(&writer, ERROR_OVERLOADED, executed, false, "router");
     error_message(
         &writer,
         "deadlock: all %u workers of deployment '%s' run calls that wait for calls like this "

@@ -224,7 +224,9 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
         ready(router, worker, message, now);
       break;
     case MESSAGE_PONG:
-      if (message->sequence == worker->pings) worker->unanswered = 0;
+      if (message->sequence != worker->pings) break;
+      worker->unanswered = 0;
+      router_dispatch(router, deployment_of(router, worker), now);
       break;
     case MESSAGE_SCORE:
       if (message->function < deployment_of(router, worker)->function_count &&

@@ -378,6 +378,35 @@ static void lost_by_silence(void) {
   scene_close(&scene);
 }
 
+// After a pause of the whole machine all workers seem silent in one instant.
+static void all_silent(void) {
+  struct scene scene = pinged();
+  scene_ready(&scene, 1);
+  uint64_t call = scene_call(&scene, 0, SECONDS(500));
+  scene_dispatched(&scene, 0);
+  scene_pass(&scene, SECONDS(4));
+  EXPECT(scene_kills(&scene, 0) && scene_kills(&scene, 1));
+  EXPECT(scene_is_given_nothing(&scene, 1));
+  scene_lost(&scene, 1, LOST_SIGNAL, 9, 0);
+  scene_ready(&scene, 1);
+  struct message again = scene_dispatched(&scene, 1);
+  EXPECT_EQUAL(call, again.id.counter);
+  EXPECT_EQUAL(2, again.attempt);
+  scene_close(&scene);
+}
+
+// The third ping may be answered yet.
+static void nearly_silent(void) {
+  struct scene scene = pinged();
+  scene_pass(&scene, SECONDS(MISSES));
+  scene_call(&scene, 0, SECONDS(500));
+  EXPECT(scene_is_given_nothing(&scene, 0));
+  struct message pong = {.type = MESSAGE_PONG, .sequence = MISSES};
+  scene_worker_says(&scene, 0, &pong);
+  scene_dispatched(&scene, 0);
+  scene_close(&scene);
+}
+
 static void bad_answers(void) {
   struct scene scene = scene_square(1);
   struct message wrong = running(&scene, 0);
@@ -448,6 +477,8 @@ static const struct check checks[] = {
     {"does not take the answer to an older ping for one to the last", answers_old_ping},
     {"tries an idempotent call of a silent worker elsewhere, and takes no late result",
      lost_by_silence},
+    {"tries a call once when all workers fall silent at once", all_silent},
+    {"gives no call to a worker that has to answer its last ping yet", nearly_silent},
     {"ends a worker that gives ten answers nobody asked for", bad_answers},
     {"ends a worker that takes too long to start", slow_start},
     {"gives no call to a worker that has said it will go", tainted},
