@@ -382,6 +382,9 @@ void router_tick(struct router *router, int64_t now) {
     timers_cancel(&router->timers, timer);
     switch ((enum timer_kind)timer->kind) {
       case TIMER_CALL:
+#ifdef PLANT_DEADLINE_FORGOTTEN
+        if (OWNER(timer, struct call, timer)->state == CALL_QUEUED) break;
+#endif
         router_call_timer(router, OWNER(timer, struct call, timer), now);
         break;
       case TIMER_WORKER:
