@@ -2,6 +2,7 @@ local program = require 'spec.support.program'
 
 describe('the router', function()
   program.checks('check_router')
+  program.checks('check_router_assign')
 
   describe('and its workers:', function()
     program.checks('check_router_worker')
