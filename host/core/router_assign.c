@@ -116,8 +116,9 @@ struct choice {
   double later;  // predicted seconds until that one has a slot
 };
 
+// `reserved`: a worker that an older call waits for, which gets no others; or ROUTER_NONE.
 static struct choice choose(struct router *router, struct deployment *deployment,
-                            const struct call *call, int64_t now) {
+                            const struct call *call, uint32_t reserved, int64_t now) {
   uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
   struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
   struct candidate *candidates = deployment->candidates;
@@ -125,7 +126,7 @@ static struct choice choose(struct router *router, struct deployment *deployment
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
     if (!may_serve(router, worker)) continue;
-    bool is_free = has_slot(worker, concurrency);
+    bool is_free = i != reserved && has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
     candidates[count++] = (struct candidate){.score = worker->scores[call->function],
@@ -171,8 +172,8 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
                                       .body = payload_ref(call->body)});
 }
 
-// A call that fits nowhere does not hold up calls of other functions, unless it has waited so long
-// that they would starve it.
+// A call that fits nowhere does not hold up calls of other functions. Once it has waited so long that
+// they would starve it, the worker that will first have room for it gets no others.
 static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
 
 // How many calls behind one that waits for a busy worker are looked at.
@@ -188,7 +189,8 @@ static double predicted(const struct router *router, const struct deployment *de
 // is work in front of those behind it, so further back one may be better off with the free worker
 // now: without this a slow worker would stay idle however long the queue is.
 static struct call *look_behind(struct router *router, struct deployment *deployment,
-                                struct call *call, struct choice *choice, int64_t now) {
+                                struct call *call, struct choice *choice, uint32_t reserved,
+                                int64_t now) {
   struct queue_item *item = &call->item;
   for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
     deployment->promised[choice->awaited] +=
@@ -196,11 +198,27 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
     item = item->next;
     if (item && ((struct call *)item)->queue_deadline <= now) item = NULL;  // about to end
     if (!item) break;
-    *choice = choose(router, deployment, (struct call *)item, now);
+    *choice = choose(router, deployment, (struct call *)item, reserved, now);
     if (choice->worker != ROUTER_NONE) break;
   }
   memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
   return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
+}
+
+// The worker that is predicted to have room for `call` first.
+static uint32_t reserve(const struct router *router, const struct deployment *deployment,
+                        const struct call *call, int64_t now) {
+  uint32_t concurrency = deployment->functions[call->function].concurrency, best = ROUTER_NONE;
+  double least = 0;
+  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + i];
+    if (!may_serve(router, worker)) continue;
+    double left = backlog(worker, concurrency, now);
+    if (best != ROUTER_NONE && left >= least) continue;
+    best = i;
+    least = left;
+  }
+  return best;
 }
 
 // Every slot is held by a call that waits for another one, and none of those can get a slot:
@@ -250,6 +268,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
   if (!deployment->queue.count) return;
   double soonest = -1;
   struct queue_item *item;
+  uint32_t reserved = ROUTER_NONE;
   bool skipped = false;
   while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
     struct call *call = (struct call *)item;
@@ -257,16 +276,19 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
       router_call_timer(router, call, now);
       continue;
     }
-    struct choice choice = choose(router, deployment, call, now);
+    struct choice choice = choose(router, deployment, call, reserved, now);
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
-      call = look_behind(router, deployment, call, &choice, now);
+      call = look_behind(router, deployment, call, &choice, reserved, now);
     }
     if (choice.worker != ROUTER_NONE) {
       assign(router, router->workers[deployment->first_worker + choice.worker], call, now);
       continue;
     }
-    if (deployment->function_count == 1 || now - ((struct call *)item)->admitted > kPatience) break;
+    if (deployment->function_count == 1) break;
+    call = (struct call *)item;
+    if (reserved == ROUTER_NONE && now - call->admitted > kPatience)
+      reserved = reserve(router, deployment, call, now);
     if (!skipped) memset(deployment->skip, 0, deployment->function_count);
     skipped = true;
     deployment->skip[item->line] = 1;

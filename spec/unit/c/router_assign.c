@@ -128,6 +128,32 @@ static void passes_by(void) {
   scene_close(&scene);
 }
 
+// Four calls fill the first worker, one stands in the second, which so has room for a call of its
+// own first.
+static void reserves_one(void) {
+  struct scene scene = scene_open(0, 0);
+  scene_deploy(&scene, kFew, 2, 2);
+  scene_ready(&scene, 0);
+  scene_ready(&scene, 1);
+  struct message full[4];
+  for (int i = 0; i < 5; i++) scene_call(&scene, 1, SECONDS(5));
+  for (int i = 0; i < 4; i++) full[i] = scene_dispatched(&scene, 0);
+  scene.now += MILLISECONDS(50);
+  struct message last = scene_dispatched(&scene, 1);
+  scene_reply(&scene, 1, last, MESSAGE_RESULT);
+  scene_call(&scene, 1, SECONDS(5));
+  last = scene_dispatched(&scene, 1);
+  uint64_t alone = scene_call(&scene, 0, SECONDS(5));
+  scene.now += MILLISECONDS(101);
+  uint64_t behind = scene_call(&scene, 1, SECONDS(5));
+  EXPECT(scene_is_given_nothing(&scene, 1));
+  scene_reply(&scene, 0, full[0], MESSAGE_RESULT);
+  EXPECT_EQUAL(behind, scene_dispatched(&scene, 0).id.counter);
+  scene_reply(&scene, 1, last, MESSAGE_RESULT);
+  EXPECT_EQUAL(alone, scene_dispatched(&scene, 1).id.counter);
+  scene_close(&scene);
+}
+
 static const struct check checks[] = {
     {"gives a call to a worker only when a slot is free", late_binding},
     {"sends along the time that is left", remaining_time},
@@ -138,5 +164,6 @@ static const struct check checks[] = {
     {"runs as many calls of a function at once as it allows", fills_slots},
     {"runs a call of a function that wants to be alone alone", runs_alone},
     {"lets calls pass one that fits nowhere, but for 100 ms only", passes_by},
+    {"then keeps one worker free for it, and gives the others what comes", reserves_one},
 };
 CHECK_MAIN(checks)
