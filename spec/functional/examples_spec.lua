@@ -34,8 +34,7 @@ describe('the example', function()
   end)
 
   it('embed calls from C, through a thread and through poll, and cancels', function()
-    local deploy = host.source .. '/examples/embed/deploy.lua'
-    local process = host.run_program({ 'examples/run', 'embed', deploy }, { seconds = 120 })
+    local process = example 'embed'
     assert.equal(0, process.code, process.err)
     assert.truthy(process.out:match '^square%(5%) through the thread: 25\nnap%(30%) cancelled by a thread: Cancelled, executed %a+\nsquare%(5%) through poll: 25\n$',
       process.out .. process.err)
