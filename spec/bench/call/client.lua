@@ -1,4 +1,4 @@
--- One measurement in a process of its own: client.lua one|many|concurrent|bulk|first SECONDS. Prints p50 us, p99 us, calls per second, bytes per second, workers.
+-- One measurement in a process of its own: client.lua one|many|concurrent|bulk|map SECONDS. Prints p50 us, p99 us, calls per second, bytes per second, workers.
 package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
 
 local ffi = require 'ffi'
@@ -67,6 +67,21 @@ local function many(f, flights)
   report(last - start, 1)
 end
 
+-- A map of 100,000 elements, again and again; the samples are times per element.
+local function map(f)
+  local elements = {}
+  for i = 1, 100000 do elements[i] = i end
+  local start = native.now()
+  repeat
+    local before = native.now()
+    for i, result in f:map(elements) do assert(result == i * i) end
+    samples[count] = (native.now() - before) * 1e6 / #elements
+    count = count + 1
+  until native.now() > start + seconds
+  local rate = count * #elements / (native.now() - start)
+  print(('%.2f %.2f %.0f %.0f %d'):format(percentile(0.50), percentile(0.99), rate, rate, #deploy.app.status().workers))
+end
+
 deploy.app.ensure_ready()
 if what == 'one' then
   one(deploy.square, 5, 1)
@@ -74,6 +89,8 @@ elseif what == 'many' then
   many(deploy.square, 64)
 elseif what == 'concurrent' then
   many(deploy.square_many, 64)
+elseif what == 'map' then
+  map(deploy.square)
 elseif what == 'bulk' then
   local bytes = tonumber(arg[3])
   one(deploy.echo, ('x'):rep(bytes), bytes)
