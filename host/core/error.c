@@ -38,6 +38,7 @@ static const struct {
     [ERROR_DRAINING] = {"Draining", 14},
     [ERROR_DEPLOYMENT_FAILED] = {"DeploymentFailed", 9},
     [ERROR_WORKER_LOST] = {"WorkerLost", 14},
+    [ERROR_POISON_CALL] = {"PoisonCall", 10},
     [ERROR_ROUTER_LOST] = {"RouterLost", 14},
     [ERROR_CONNECT_FAILED] = {"ConnectFailed", 14},
     [ERROR_BAD_FRAME] = {"BadFrame", 3},
@@ -118,6 +119,20 @@ void error_string(struct error_writer *writer, const char *key, const char *valu
 
 void error_number(struct error_writer *writer, const char *key, double value) {
   pack_number(add_key(writer, key), value);
+}
+
+void error_trials(struct error_writer *writer, const struct trial *trials, uint32_t count) {
+  struct buffer *buffer = add_key(writer, "attempts");
+  pack_array(buffer, count);
+  for (uint32_t i = 0; i < count; i++) {
+    pack_map(buffer, 3);
+    pack_text(buffer, "worker");
+    pack_uint(buffer, trials[i].worker);
+    pack_text(buffer, "outcome");
+    pack_text(buffer, trials[i].outcome);
+    pack_text(buffer, "ms");
+    pack_number(buffer, trials[i].milliseconds);
+  }
 }
 
 static bool join(const struct payload *payload, struct buffer *bytes) {

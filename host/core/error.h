@@ -30,6 +30,7 @@ enum error_name {
   ERROR_DRAINING,
   ERROR_DEPLOYMENT_FAILED,
   ERROR_WORKER_LOST,
+  ERROR_POISON_CALL,
   ERROR_ROUTER_LOST,
   ERROR_CONNECT_FAILED,
   ERROR_BAD_FRAME,
@@ -66,6 +67,14 @@ void error_message(struct error_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void error_string(struct error_writer *writer, const char *key, const char *value);
 void error_number(struct error_writer *writer, const char *key, double value);
+/// An attempt that came before: which worker had it, what became of it, how long it took.
+struct trial {
+  uint32_t worker;
+  double milliseconds;
+  char outcome[36];  // "signal 9", "exit 1", "heartbeat", or the name of an error
+};
+/// Puts a list of attempts under "attempts".
+void error_trials(struct error_writer *writer, const struct trial *trials, uint32_t count);
 /// Puts the map of another error (a body made by this writer or by a worker) under "cause". Deeper
 /// than LIMIT_ERROR_CAUSES or no map: left out.
 void error_cause(struct error_writer *writer, const struct payload *cause);

@@ -20,7 +20,9 @@ enum {
   LIMIT_FUNCTIONS = 1024,                 // in one deployment
   LIMIT_WORKERS = 1024,                   // in one deployment
   LIMIT_CONCURRENCY = 1024,               // of one function
-  LIMIT_ATTEMPTS = 3,                     // of an idempotent call
+  LIMIT_ATTEMPTS = 3,                     // of an idempotent call; deaths that make a call poison
+  LIMIT_TRIALS = 11,                      // attempts that an error lists
+  LIMIT_SUSPECTS = 256,                   // arguments under which workers died, of one deployment
   LIMIT_ERROR_MESSAGE = 1024,
   LIMIT_ERROR_DATA = 64 * 1024,
   LIMIT_ERROR_TRACEBACK = 16 * 1024,

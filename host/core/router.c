@@ -92,11 +92,14 @@ static void free_deployment(struct deployment *deployment) {
   payload_unref(deployment->failure);
   free(deployment->name);
   free(deployment->manifest);
-  free(deployment->functions);
   free(deployment->skip);
   free(deployment->candidates);
   free(deployment->places);
   free(deployment->promised);
+  free(deployment->suspects);
+  for (uint32_t i = 0; i < deployment->function_count; i++)
+    free((char *)(uintptr_t)deployment->functions[i].retry_on);
+  free(deployment->functions);
   free(deployment);
 }
 
@@ -105,6 +108,7 @@ static void free_calls(struct router *router) {
     struct call *call = router->oldest;
     router->oldest = call->newer;
     payload_unref(call->body);
+    free(call->trials);
     free(call);
   }
   while (router->free_calls) {
@@ -179,6 +183,9 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->functions = xcalloc(options->function_count, sizeof *deployment->functions);
   memcpy(deployment->functions, options->functions,
          options->function_count * sizeof *deployment->functions);
+  for (uint32_t i = 0; i < options->function_count; i++)
+    if (options->functions[i].retry_on)
+      deployment->functions[i].retry_on = strdup(options->functions[i].retry_on);
   deployment->worker_count = options->workers;
   deployment->start = payload_ref(options->start);
   deployment->timer.kind = TIMER_DEPLOYMENT;
@@ -251,14 +258,14 @@ static struct payload *overloaded(const char *scope, double limit) {
 }
 
 static struct payload *refusal(struct router *router, const struct peer *peer, uint32_t number,
-                               const struct message *message) {
+                               const struct message *message, int64_t now) {
   struct error_writer writer;
   if (number >= router->deployment_count) {
     error_begin(&writer, ERROR_NO_SUCH_DEPLOYMENT, EXECUTED_NO, false, "router");
     error_message(&writer, "there is no deployment %u here", number);
     return error_end(&writer);
   }
-  const struct deployment *deployment = router->deployments[number];
+  struct deployment *deployment = router->deployments[number];
   if (message->function >= deployment->function_count) {
     error_begin(&writer, ERROR_NO_SUCH_FUNCTION, EXECUTED_NO, false, "router");
     error_message(&writer, "deployment '%s' has %u functions, number %u was called",
@@ -274,7 +281,8 @@ static struct payload *refusal(struct router *router, const struct peer *peer, u
     return router_deployment_failed(deployment, EXECUTED_NO);
   size_t size = message->body ? message->body->size : 0;
   if (peer->calls >= LIMIT_IN_FLIGHT) return overloaded("client", LIMIT_IN_FLIGHT);
-  if (deployment->queue.count >= LIMIT_QUEUE) return overloaded("deployment", LIMIT_QUEUE);
+  if (deployment->queue.count + deployment->delayed >= LIMIT_QUEUE)
+    return overloaded("deployment", LIMIT_QUEUE);
   if (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
     return overloaded("memory", LIMIT_QUEUE_BYTES);
   if (!(message->flags & CALL_DEFAULT_DEADLINE) && message->remaining <= 0) {
@@ -283,6 +291,7 @@ static struct payload *refusal(struct router *router, const struct peer *peer, u
     error_string(&writer, "phase", "queue");
     return error_end(&writer);
   }
+  if (deployment->suspect_count) return router_retry_refusal(router, deployment, message, now);
   return NULL;
 }
 
@@ -344,6 +353,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   call->item.order = queue_order(router, call, now);
   peer->calls++;
   deployment->calls++;
+  router_retry_admitted(deployment, now);
   table_add(&router->calls, call->id, call);
   router_call_queue(router, call);
   router_dispatch(router, deployment, now);
@@ -354,7 +364,7 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
   struct peer *peer = router_peer(router, number);
   struct call *call = table_find(&router->calls, message->id);
   if (peer && message->type == MESSAGE_CALL && !call) {
-    struct payload *error = refusal(router, peer, deployment, message);
+    struct payload *error = refusal(router, peer, deployment, message, now);
     if (error)
       refuse(router, number, message, error);
     else
@@ -451,7 +461,7 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .workers = deployment->worker_count,
       .ready = deployment->ready,
       .functions = deployment->function_count,
-      .queued = (uint32_t)deployment->queue.count,
+      .queued = (uint32_t)deployment->queue.count + deployment->delayed,
       .running = deployment->running,
       .calls = deployment->calls,
       .dropped = deployment->dropped,

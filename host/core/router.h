@@ -50,6 +50,8 @@ struct router_function {
   int64_t timeout;       // of calls that give none, 0: the default deadline
   bool idempotent;
   bool benchmarked;
+  const char *retry_on;  // names of errors after which an idempotent call is tried again, separated
+                         // by commas; NULL: none; copied
 };
 
 struct router_deployment_options {
@@ -160,10 +162,10 @@ struct worker_status {
 struct deployment_status {
   enum deployment_state state;
   uint32_t workers, ready, functions;
-  uint32_t queued, running;
-  uint64_t calls;         // admitted
-  uint64_t dropped;       // answers nobody asked for: late, fenced, twice
-  uint32_t first_worker;  // its workers are numbered from here on
+  uint32_t queued, running;  // queued: also those that wait for their next attempt
+  uint64_t calls;            // admitted
+  uint64_t dropped;          // answers nobody asked for: late, fenced, twice
+  uint32_t first_worker;     // its workers are numbered from here on
   struct payload
       *failure;  // why it fails, or the last failure of a worker: a body the caller owns; or NULL
 };

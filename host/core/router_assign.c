@@ -52,6 +52,8 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
   } else if (call->state == CALL_QUEUED) {
     queue_remove(&deployment->queue, &call->item);
     deployment->queue_bytes -= call->body ? call->body->size : 0;
+  } else if (call->state == CALL_DELAYED) {
+    deployment->delayed--;
   }
 }
 
@@ -125,7 +127,7 @@ static struct choice choose(struct router *router, struct deployment *deployment
   uint32_t *places = deployment->places, best = 0;
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(router, worker)) continue;
+    if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
     bool is_free = i != reserved && has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
@@ -212,7 +214,7 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
   double least = 0;
   for (uint32_t i = 0; i < deployment->worker_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(router, worker)) continue;
+    if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
     double left = backlog(worker, concurrency, now);
     if (best != ROUTER_NONE && left >= least) continue;
     best = i;
@@ -252,8 +254,7 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
     struct call *call = newest_child(router, deployment);
     if (!call) return;
     struct error_writer writer;
-    enum executed executed = call->attempt > 1 ? EXECUTED_MAYBE : EXECUTED_NO;
-    error_begin(&writer, ERROR_OVERLOADED, executed, false, "router");
+    error_begin(&writer, ERROR_OVERLOADED, router_executed_before(call), false, "router");
     error_message(
         &writer,
         "deadlock: all %u workers of deployment '%s' run calls that wait for calls like this "

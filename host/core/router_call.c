@@ -1,4 +1,6 @@
 // Where a call is: in the queue, in a slot of a worker, or ended.
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "balance.h"
@@ -35,6 +37,7 @@ void router_call_free(struct router *router, struct call *call) {
   timers_cancel(&router->timers, &call->timer);
   table_remove(&router->calls, call->id);
   payload_unref(call->body);
+  free(call->trials);
   *(call->older ? &call->older->newer : &router->oldest) = call->newer;
   *(call->newer ? &call->newer->older : &router->newest) = call->older;
   call->newer = router->free_calls;
@@ -99,41 +102,43 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   cancel_children(router, call, now);
 }
 
-// An attempt before this one may have run.
-static enum executed executed_before(const struct call *call) {
+enum executed router_executed_before(const struct call *call) {
+  if (call->ran) return EXECUTED_YES;
   return call->attempt > 1 ? EXECUTED_MAYBE : EXECUTED_NO;
 }
 
 static enum executed executed_now(struct router *router, const struct call *call) {
   const struct worker *worker = call_worker(router, call);
-  if (!worker) return executed_before(call);
-  return call->started || worker->entered >= call->sequence ? EXECUTED_YES : EXECUTED_MAYBE;
+  if (!worker) return router_executed_before(call);
+  return call->started || call->ran || worker->entered >= call->sequence ? EXECUTED_YES
+                                                                         : EXECUTED_MAYBE;
 }
 
-static void write_call(struct error_writer *writer, struct router *router,
+void router_write_call(struct error_writer *writer, struct router *router,
                        const struct call *call) {
   error_string(writer, "deployment", call_deployment(router, call)->name);
   error_number(writer, "attempt", call->attempt);
   if (call->worker != ROUTER_NONE) error_number(writer, "worker", call->worker);
+  if (call->trials) error_trials(writer, call->trials->of, call->trials->count);
 }
 
 static struct payload *not_ready(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   struct error_writer writer;
-  error_begin(&writer, ERROR_NOT_READY, executed_before(call), true, "router");
+  error_begin(&writer, ERROR_NOT_READY, router_executed_before(call), true, "router");
   error_message(&writer, "no worker of deployment '%s' became ready within %.3g s%s",
                 deployment->name, to_seconds(now - call->admitted),
                 deployment->failure ? "; the last failure is the cause" : "");
   error_string(&writer, "state", deployment->state == DEPLOYMENT_FAILED ? "failed" : "starting");
   error_number(&writer, "workers", deployment->worker_count);
-  write_call(&writer, router, call);
+  router_write_call(&writer, router, call);
   if (deployment->failure) error_cause(&writer, deployment->failure);
   return error_end(&writer);
 }
 
 static struct payload *deadline_exceeded(struct router *router, struct call *call, int64_t now) {
   enum executed executed = executed_now(router, call);
-  bool queued = call->state == CALL_QUEUED;
+  bool queued = call->state != CALL_RUNNING;
   struct error_writer writer;
   error_begin(&writer, ERROR_DEADLINE_EXCEEDED, executed, executed == EXECUTED_NO, "router");
   error_message(&writer,
@@ -142,7 +147,7 @@ static struct payload *deadline_exceeded(struct router *router, struct call *cal
                 to_seconds(now - call->admitted));
   error_string(&writer, "phase", queued ? "queue" : "run");
   error_number(&writer, "waited_ms", to_seconds(now - call->admitted) * 1000);
-  write_call(&writer, router, call);
+  router_write_call(&writer, router, call);
   return error_end(&writer);
 }
 
@@ -163,6 +168,8 @@ void router_call_timer(struct router *router, struct call *call, int64_t now) {
 #endif
   if (call->state == CALL_ABANDONED)
     router_worker_kill(router, call_worker(router, call));
+  else if (call->state == CALL_DELAYED && now < call->queue_deadline)
+    router_retry_timer(router, call, now);
   else
     deadline(router, call, now);
 }
@@ -174,11 +181,11 @@ void router_call_cancel(struct router *router, struct call *call, enum cancel_re
   error_begin(&writer, ERROR_CANCELLED, executed_now(router, call), false, "router");
   error_message(
       &writer, "the call was cancelled %s",
-      call->state == CALL_QUEUED ? "before it was sent to a worker" : "while a worker had it");
+      call->state != CALL_RUNNING ? "before it was sent to a worker" : "while a worker had it");
   error_string(&writer, "by", reason == CANCEL_SHUTDOWN ? "shutdown" : "client");
-  write_call(&writer, router, call);
+  router_write_call(&writer, router, call);
   struct payload *error = error_end(&writer);
-  if (call->state == CALL_QUEUED)
+  if (call->state != CALL_RUNNING)
     router_call_fail(router, call, error, now);
   else
     router_call_abandon(router, call, reason, error, now);
@@ -203,7 +210,8 @@ static const char *reason_text(enum lost_reason reason) {
 static struct payload *worker_lost(struct router *router, struct call *call,
                                    enum lost_reason reason, int code) {
   struct error_writer writer;
-  error_begin(&writer, ERROR_WORKER_LOST, call->started ? EXECUTED_YES : EXECUTED_MAYBE,
+  error_begin(&writer, ERROR_WORKER_LOST,
+              call->started || call->ran ? EXECUTED_YES : EXECUTED_MAYBE,
               call->flags & CALL_IDEMPOTENT, "router");
   if (reason == LOST_SIGNAL)
     error_message(&writer, "worker %u was ended by signal %d while it had the call", call->worker,
@@ -217,34 +225,64 @@ static struct payload *worker_lost(struct router *router, struct call *call,
   error_string(&writer, "reason", reason_text(reason));
   if (reason == LOST_SIGNAL) error_number(&writer, "signal", code);
   if (reason == LOST_EXIT) error_number(&writer, "exit_code", code);
-  write_call(&writer, router, call);
+  router_write_call(&writer, router, call);
   return error_end(&writer);
 }
 
-void router_call_lost(struct router *router, struct call *call, enum lost_reason reason, int code,
-                      int64_t now) {
-  struct worker *worker = call_worker(router, call);
-  bool entered = call->started || worker->entered >= call->sequence;
-  if (reason == LOST_HEARTBEAT) entered = true;  // it may be alive and enter it yet
-  bool again = !entered || call->attempt < call->attempts;
-#ifdef PLANT_SENT_TWICE
-  again = true;
-#endif
-  if (call->state == CALL_ABANDONED || !again) {
-    router_call_fail(router, call,
-                     call->state == CALL_ABANDONED ? NULL : worker_lost(router, call, reason, code),
-                     now);
-    return;
+bool router_call_entered(const struct router *router, const struct call *call) {
+  return call->started || call_worker(router, call)->entered >= call->sequence;
+}
+
+// Whether the worker died, of itself, of this one call: see router_retry.c.
+static bool is_guilty(const struct router *router, const struct call *call, enum lost_reason reason,
+                      bool alone) {
+  return alone && (reason == LOST_EXIT || reason == LOST_SIGNAL) &&
+         !call_worker(router, call)->killed;
+}
+
+static void outcome_text(char *text, size_t size, enum lost_reason reason, int code) {
+  if (reason == LOST_EXIT || reason == LOST_SIGNAL)
+    snprintf(text, size, "%s %d", reason_text(reason), code);
+  else
+    snprintf(text, size, "%s", reason_text(reason));
+}
+
+// It may have been entered: its outcome, unless it is tried again.
+static void lose_entered(struct router *router, struct call *call, enum lost_reason reason,
+                         int code, bool alone, int64_t now) {
+  char outcome[24];
+  outcome_text(outcome, sizeof outcome, reason, code);
+  if (is_guilty(router, call, reason, alone) && router_retry_killed(router, call, now)) {
+    router_retry_note(call, outcome, now);
+    router_call_fail(router, call, router_retry_poison(router, call, now), now);
+  } else if (!router_retry_again(router, call, outcome, now)) {
+    router_call_fail(router, call, worker_lost(router, call, reason, code), now);
   }
-  router_call_detach(router, call, now);
+}
+
+void router_call_lost(struct router *router, struct call *call, enum lost_reason reason, int code,
+                      bool alone, int64_t now) {
 #ifdef PLANT_SLOT_KEPT
-  worker->in_flight++;
+  struct worker *worker = call_worker(router, call);
 #endif
-  if (entered) call->attempt++;
-  call->started = false;
+  // One that is silent may be alive and enter it yet.
+  bool entered = reason == LOST_HEARTBEAT || router_call_entered(router, call);
+#ifdef PLANT_SENT_TWICE
+  entered = false;
+#endif
+  if (call->state == CALL_ABANDONED) {
+    router_call_fail(router, call, NULL, now);
+  } else if (entered) {
+    lose_entered(router, call, reason, code, alone, now);
+  } else {
+    router_call_detach(router, call, now);
+#ifdef PLANT_SLOT_KEPT
+    worker->in_flight++;
+#endif
 #ifndef PLANT_LOST_REQUEUE
-  router_call_queue(router, call);
+    router_retry_unentered(router, call, now);
 #endif
+  }
 }
 
 // ---- answers of workers ----
@@ -292,6 +330,13 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->finished++;
   worker->quick_deaths = 0;
   if (message->type == MESSAGE_RESULT) learn(router, worker, call, message->elapsed, now);
+  if (message->type == MESSAGE_RESULT && call_deployment(router, call)->suspect_count)
+    router_retry_acquit(router, call);
+  if (router_retry_error(router, call, message, now)) {
+    cancel_children(router, call, now);
+    payload_unref(message->body);
+    return;
+  }
   if (call->state == CALL_ABANDONED) {
     call_deployment(router, call)->dropped++;
     payload_unref(message->body);
@@ -309,7 +354,7 @@ static void give_back(struct router *router, struct call *call, int64_t now) {
     return;
   }
   router_call_detach(router, call, now);
-  router_call_queue(router, call);
+  router_retry_unentered(router, call, now);
 }
 
 static void unexpected(struct router *router, struct worker *worker) {
@@ -362,7 +407,8 @@ void router_fail_queue(struct router *router, struct deployment *deployment, int
   struct queue_item *item;
   while ((item = queue_oldest(&deployment->queue, NULL))) {
     struct call *call = (struct call *)item;
-    router_call_fail(router, call, router_deployment_failed(deployment, executed_before(call)),
-                     now);
+    router_call_fail(router, call,
+                     router_deployment_failed(deployment, router_executed_before(call)), now);
   }
+  router_retry_fail_all(router, deployment, now);
 }

@@ -3,6 +3,7 @@
 //
 //   router.c          events of clients, time, actions, status
 //   router_call.c     where a call is and how it ends
+//   router_retry.c    further attempts, and calls that kill their workers
 //   router_assign.c   slots, and which waiting call gets one
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
@@ -18,19 +19,29 @@
 
 enum timer_kind { TIMER_CALL, TIMER_WORKER, TIMER_HEARTBEAT, TIMER_DEPLOYMENT };
 
-enum call_state { CALL_QUEUED, CALL_RUNNING, CALL_ABANDONED };
+enum call_state { CALL_QUEUED, CALL_DELAYED, CALL_RUNNING, CALL_ABANDONED };
+
+// The attempts of a call that failed.
+struct trials {
+  uint32_t count;
+  struct trial of[LIMIT_TRIALS];
+};
 
 struct call {
   struct queue_item item;        // first, so that an item is its call
-  struct timer timer;            // deadline; once abandoned: the end of grace
+  struct timer timer;            // deadline, or the end of a pause; once abandoned: of grace
   struct call *older, *newer;    // all calls, in the order they were admitted
   struct call *previous, *next;  // in the worker's slots, oldest first
   enum call_state state;
   uint32_t peer, deployment, function, worker, attempt, flags;
   uint8_t priority;
-  uint32_t attempts;  // at most
-  uint32_t children;  // calls made in it that have not ended
-  bool started;       // the worker has said so
+  uint32_t attempts;      // at most
+  uint32_t children;      // calls made in it that have not ended
+  bool started;           // the worker has said so
+  bool ran;               // an attempt before this one did, for certain
+  uint32_t deaths;        // workers that died of it
+  uint32_t resent;        // how often it came back without having been entered
+  struct trials *trials;  // NULL: none has failed
   struct call_id id;
   uint64_t sequence;  // of the latest dispatch
   int64_t admitted, sent, deadline;
@@ -65,7 +76,22 @@ struct worker {
   enum phase phase;
 };
 
-enum { CRASH_LOOP = 5 };
+enum { CRASH_LOOP = 5, BUDGET_SECONDS = 10 };
+
+// Calls and retries of the last seconds, by second modulo their number.
+struct budget {
+  int64_t second;  // the latest
+  uint32_t calls[BUDGET_SECONDS], retries[BUDGET_SECONDS];
+  uint32_t all_calls, all_retries;
+};
+
+// Arguments under which workers died.
+struct suspect {
+  uint64_t hash;
+  size_t size;
+  uint32_t function, deaths;
+  int64_t since, until;  // the first death; the end of the quarantine, 0: none
+};
 
 struct deployment {
   char *name, *manifest;
@@ -84,8 +110,11 @@ struct deployment {
   struct timer timer;            // look at the queue again
   struct queue queue;
   size_t queue_bytes;
-  uint32_t running;
+  uint32_t running, delayed;
   uint64_t calls, dropped;
+  struct budget budget;
+  struct suspect *suspects;  // NULL: there was none yet
+  uint32_t suspect_count;
   unsigned char *skip;           // scratch, one a line
   struct candidate *candidates;  // scratch, one a worker
   uint32_t *places;              // scratch, one a worker
@@ -160,12 +189,48 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
 void router_call_timer(struct router *router, struct call *call, int64_t now);
 void router_call_cancel(struct router *router, struct call *call, enum cancel_reason reason,
                         int64_t now);
-/// The call was on a worker that is gone.
+/// The call was on a worker that is gone; `alone`: of its calls no other can have been entered.
 void router_call_lost(struct router *router, struct call *call, enum lost_reason reason, int code,
-                      int64_t now);
+                      bool alone, int64_t now);
+/// Whether the worker of the call may have entered it, as far as its page and its words say.
+bool router_call_entered(const struct router *router, const struct call *call);
 /// An answer of a worker: RESULT, ERROR, GIVE_BACK, STARTED. Takes over the body.
 void router_call_answered(struct router *router, struct worker *worker, struct message *message,
                           int64_t now);
+
+/// Whether an attempt before the current one has run.
+enum executed router_executed_before(const struct call *call);
+/// Adds what every error of a call says.
+void router_write_call(struct error_writer *writer, struct router *router, const struct call *call);
+
+// router_retry.c
+/// A call was admitted: the budget grows.
+void router_retry_admitted(struct deployment *deployment, int64_t now);
+/// Queues a call, now or after a pause, that a worker had and did not enter. It is in no slot.
+void router_retry_unentered(struct router *router, struct call *call, int64_t now);
+/// Notes how the attempt of a running call ended.
+void router_retry_note(struct call *call, const char *outcome, int64_t now);
+/// The same. True: it was taken out of its slot and will be
+/// tried again; false: it may not.
+bool router_retry_again(struct router *router, struct call *call, const char *outcome, int64_t now);
+/// The same for a worker's answer, if it is an error that the function wants tried again.
+bool router_retry_error(struct router *router, struct call *call, const struct message *message,
+                        int64_t now);
+/// The pause of a call is over.
+void router_retry_timer(struct router *router, struct call *call, int64_t now);
+/// Ends all calls in a pause with DeploymentFailed.
+void router_retry_fail_all(struct router *router, struct deployment *deployment, int64_t now);
+/// Whether the call died on `worker` while there is another one to try.
+bool router_retry_avoids(const struct router *router, const struct call *call, uint32_t worker);
+/// A worker has died of this call alone. True: it is poison.
+bool router_retry_killed(struct router *router, struct call *call, int64_t now);
+/// A result: its arguments kill nobody. To be called while there are suspects.
+void router_retry_acquit(struct router *router, const struct call *call);
+/// The error with which a poison call is refused, or NULL. To be called while there are suspects.
+struct payload *router_retry_refusal(struct router *router, struct deployment *deployment,
+                                     const struct message *message, int64_t now);
+/// The error of a call that has just turned out to be poison.
+struct payload *router_retry_poison(struct router *router, const struct call *call, int64_t now);
 
 // router_assign.c
 /// Gives waiting calls to workers as long as that can be done.

@@ -317,9 +317,12 @@ static double served_backoff(struct router *router, struct worker *worker) {
 
 static void lose_calls(struct router *router, struct worker *worker, enum lost_reason reason,
                        int code, int64_t now) {
+  uint32_t entered = 0;
+  for (const struct call *call = worker->first; call; call = call->next)
+    entered += router_call_entered(router, call);
   for (struct call *call = worker->first, *next; call; call = next) {
     next = call->next;
-    router_call_lost(router, call, reason, code, now);
+    router_call_lost(router, call, reason, code, entered == 1, now);
   }
 }
 

@@ -71,6 +71,8 @@ static bool has_cause(const struct world *world, const struct record *record, in
       return record->where == IN_QUEUE && record->parent && is_deadlocked(world, app);
     case ERROR_WORKER_LOST:
       return record->lost;
+    case ERROR_POISON_CALL:
+      return record->poison;
     case ERROR_DEPLOYMENT_FAILED:
       return app->failed && record->where == IN_QUEUE;
     default:
@@ -111,7 +113,7 @@ static void check_result(struct world *world, struct record *record, const struc
 }
 
 // What a call has made ends with it.
-static void end_children(struct world *world, const struct record *record) {
+void end_children(struct world *world, const struct record *record) {
   for (uint32_t i = 0; i < world->app_count; i++)
     for (struct record *other = world->apps[i].oldest; other && record->has_children;
          other = other->newer)
@@ -152,6 +154,17 @@ static uint32_t slots_with(const struct app *app, const struct seat *seat, uint3
   return least;
 }
 
+// It failed on this worker, and there is another one.
+static bool avoids(const struct world *world, const struct app *app, const struct record *record,
+                   uint32_t number) {
+  if (!(record->died_on >> number & 1)) return false;
+  for (uint32_t i = app->first_worker; i < app->first_worker + app->worker_count; i++)
+    if (world->seats[i].ready && world->seats[i].standing && !world->seats[i].given_up &&
+        !(record->died_on >> i & 1))
+      return true;
+  return false;
+}
+
 static bool could_take(const struct app *app, const struct seat *seat,
                        const struct record *record) {
   return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
@@ -182,6 +195,8 @@ void judge_dispatched(struct world *world, const struct action *action) {
           "call %u is sent to a worker that is not ready", record->number);
   REQUIRE(world, seat->slot_count < slots_with(record_app(world, record), seat, record->function),
           "call %u is sent to a worker without a free slot", record->number);
+  REQUIRE(world, !avoids(world, record_app(world, record), record, action->worker),
+          "call %u is tried again on a worker that failed it", record->number);
   world->sequence = record->sequence = message->sequence;
   record->attempt = message->attempt;
   record->worker = action->worker;
@@ -292,10 +307,12 @@ static void compare_seat(struct world *world, uint32_t number) {
 // longer than the slow one would take.
 static void check_waiting(struct world *world, struct app *app) {
   struct record *record = app->oldest;
-  while (record && record->where != IN_QUEUE) record = record->newer;
+  while (record && (record->where != IN_QUEUE || world->now < record->paused_until))
+    record = record->newer;
   uint32_t free_seat = ROUTER_NONE;
   for (uint32_t i = 0; record && i < app->worker_count && free_seat == ROUTER_NONE; i++)
-    if (could_take(app, &world->seats[app->first_worker + i], record))
+    if (could_take(app, &world->seats[app->first_worker + i], record) &&
+        !avoids(world, app, record, app->first_worker + i))
       free_seat = app->first_worker + i;
   if (free_seat == ROUTER_NONE || app->waiting != record) {
     app->waiting = free_seat == ROUTER_NONE ? NULL : record;

@@ -405,6 +405,8 @@ static void answer(struct world *world, uint32_t number, const struct held *held
   int copies = fault(world, world->rates.twice) ? 2 : 1;
   for (int i = 0; i < copies; i++) {
     struct message message = about(world, held, raises ? MESSAGE_ERROR : MESSAGE_RESULT);
+    // `code` means nothing in ERROR; here it tells truth.c that the function raised.
+    message.code = raises;
     message.elapsed = world->apps[held->record->deployment].service[held->record->function];
     message.body = raises ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES)
                           : result_of(held->record, held->sequence);

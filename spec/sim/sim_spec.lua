@@ -3,15 +3,16 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local ALL = '--seeds 1-200 --steps 100000'
 
 local BUGS = {
-  'deadline_forgotten', 'grace_forgotten', 'lost_requeue', 'no_fence', 'second_result', 'sent_twice', 'slot_kept',
+  'budget_forgotten', 'deadline_forgotten', 'grace_forgotten', 'lost_requeue', 'no_fence', 'poison_forgotten', 'second_result', 'sent_twice', 'slot_kept',
   'unready',
 }
 
 -- What is never seen is not simulated.
 local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
-  'Draining', 'DeploymentFailed', 'WorkerLost',
-  'results', 'dispatched', 'requeued', 'tried again', 'answers nobody asked for', 'messages of dead workers', 'started',
+  'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall',
+  'results', 'dispatched', 'requeued', 'tried again',
+  'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
   'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }
 

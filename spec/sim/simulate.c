@@ -54,6 +54,7 @@ static void print(const struct statistics *statistics) {
       {"dispatched", statistics->dispatched},
       {"requeued", statistics->requeued},
       {"tried again", statistics->retried},
+      {"not tried again for want of budget", statistics->refused_retries},
       {"answers nobody asked for", statistics->bad_answers},
       {"messages of dead workers", statistics->zombies},
       {"started", statistics->starts},

@@ -177,7 +177,57 @@ static void adopt(struct world *world, struct record *record, const struct messa
   if (parent->deadline < record->deadline) record->deadline = parent->deadline;
 }
 
+// ---- further attempts ----
+
+static struct second *second_at(struct world *world, struct app *app) {
+  int64_t at = world->now / SECONDS(1);
+  struct second *second = &app->seconds[at % BUDGET];
+  if (second->at != at) *second = (struct second){.at = at};
+  return second;
+}
+
+static bool has_budget(struct world *world, struct app *app) {
+  uint32_t calls = 0, retries = 0;
+  for (int i = 0; i < BUDGET; i++) {
+    if (world->now / SECONDS(1) - app->seconds[i].at >= BUDGET) continue;
+    calls += app->seconds[i].calls;
+    retries += app->seconds[i].retries;
+  }
+  return retries < 30 || retries < calls / 10;
+}
+
+static void pause_record(struct world *world, struct record *record, uint32_t times) {
+  int64_t longest = MILLISECONDS(50);
+  for (uint32_t i = 0; i < times && longest < SECONDS(2); i++) longest *= 2;
+  record->paused_until = world->now + (longest < SECONDS(2) ? longest : SECONDS(2));
+}
+
+// It comes back from a worker that has not entered it.
+static void resend(struct world *world, struct record *record) {
+  record->paused_until = 0;
+  if (record->resent++) pause_record(world, record, record->resent - 2);
+  truth_move(world, record, IN_QUEUE);
+  world->statistics->requeued++;
+}
+
+// False: the attempt that has failed was the last one.
+static bool try_again(struct world *world, struct record *record) {
+  struct app *app = record_app(world, record);
+  record->died_on |= 1u << record->worker;
+  if (record->attempt >= record->attempts || world->now >= record->deadline) return false;
+  if (!has_budget(world, app)) {
+    world->statistics->refused_retries++;
+    return false;
+  }
+  second_at(world, app)->retries++;
+  pause_record(world, record, record->spent++);
+  truth_move(world, record, IN_QUEUE);
+  world->statistics->retried++;
+  return true;
+}
+
 static void admit(struct world *world, struct record *record, const struct message *message) {
+  second_at(world, record_app(world, record))->calls++;
   adopt(world, record, message);
   record->queue_deadline = record->deadline;
   if (message->queue_timeout && message->queue_timeout < record->deadline - world->now)
@@ -268,10 +318,18 @@ static void answered(struct world *world, struct seat *seat, const struct messag
     seat->bad_answers++;
     world->statistics->bad_answers++;
   } else if (message->type == MESSAGE_GIVE_BACK) {
-    truth_move(world, record, record->answered ? AT_END : IN_QUEUE);
-    world->statistics->requeued++;
+    if (record->answered)
+      truth_move(world, record, AT_END);
+    else
+      resend(world, record);
   } else if (message->type != MESSAGE_STARTED) {
     seat->finished++;
+    if (message->type == MESSAGE_ERROR && !record->answered &&
+        record_app(world, record)->functions[record->function].retry_on && message->code &&
+        try_again(world, record)) {
+      end_children(world, record);
+      return;
+    }
     truth_owe(world, record);
     truth_move(world, record, AT_END);
     world->relayed = record;
@@ -331,17 +389,17 @@ void truth_worker_sends(struct world *world, const struct event *event) {
 
 // ---- losses ----
 
-static void lose_call(struct world *world, struct record *record, bool entered) {
+// `guilty`: its process has died of it alone.
+static void lose_call(struct world *world, struct record *record, bool entered, bool guilty) {
   if (record->answered) {
     truth_move(world, record, AT_END);
   } else if (!entered) {
-    truth_move(world, record, IN_QUEUE);
-    world->statistics->requeued++;
-  } else if (record->attempt < record->attempts) {
-    record->spent++;
-    truth_move(world, record, IN_QUEUE);
-    world->statistics->retried++;
-  } else {
+    resend(world, record);
+  } else if (guilty && ++record->deaths == LIMIT_ATTEMPTS) {
+    record->poison = true;
+    truth_owe(world, record);
+    truth_move(world, record, AT_END);
+  } else if (!try_again(world, record)) {
     record->lost = true;
     truth_owe(world, record);
     truth_move(world, record, AT_END);
@@ -375,9 +433,13 @@ void truth_lost(struct world *world, uint32_t number) {
   seat->standing = seat->charged = false;
   seat->emptied_at = world->now;
   if (was_ready && !seat->given_up) app->ready--;
+  uint32_t entered = 0;
+  for (uint32_t i = 0; i < seat->slot_count; i++)
+    entered += process->entered >= seat->slots[i]->sequence;
   while (seat->slot_count) {
     struct record *record = seat->slots[0];
-    lose_call(world, record, process->entered >= record->sequence);
+    lose_call(world, record, process->entered >= record->sequence,
+              entered == 1 && !seat->killed && process->reason != LOST_START);
   }
   if (!seat->draining && (!seat->ready || young)) charge(world, seat);
   seat->start_owed =
@@ -397,6 +459,6 @@ void truth_ticks(struct world *world) {
     // One that is still loading may yet say why it ends.
     seat->given_up = seat->ready || seat->draining;
     seat->ping_at = INT64_MAX;
-    while (seat->slot_count) lose_call(world, seat->slots[0], true);
+    while (seat->slot_count) lose_call(world, seat->slots[0], true, false);
   }
 }

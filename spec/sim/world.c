@@ -68,6 +68,8 @@ static void draw_app(struct world *world, struct app *app) {
         .idempotent = !chance_below(chance, 3),
         .benchmarked = app->scored,
     };
+    if (app->functions[i].idempotent && chance_below(chance, 2))
+      app->functions[i].retry_on = "NotReady,RemoteError";
     app->service[i] = chance_magnitude(chance, scale, 2);
   }
   snprintf(app->manifest, sizeof app->manifest, "deployment %u\nfunction f(x)\n", number);

@@ -33,6 +33,7 @@ enum {
   SEATS = DEPLOYMENTS * WORKERS,
   HELD = 32,  // calls that a process can have; the router gives it 16 at most
   CHARGES = 5,
+  BUDGET = 10,
   RING = 50,
 };
 
@@ -104,8 +105,13 @@ struct record {
   double workload;
   uint32_t worker, generation, attempt;  // of the latest dispatch
   uint64_t sequence;
-  uint32_t spent;    // attempts that may have entered
-  uint32_t entries;  // real ones
+  uint32_t spent;        // attempts that may have entered
+  uint32_t deaths;       // processes that died of it alone
+  uint32_t died_on;      // seats on which an attempt failed, a bit each
+  uint32_t resent;       // how often it came back without having been entered
+  bool poison;           // it has to end as such
+  int64_t paused_until;  // in the queue: until then it may wait for its next attempt
+  uint32_t entries;      // real ones
 };
 
 // ---- clients ----
@@ -185,6 +191,10 @@ struct app {
   bool was_ready, failed;
   int64_t charges[CHARGES];
   uint32_t charge_count;
+  struct second {
+    int64_t at;
+    uint32_t calls, retries;
+  } seconds[BUDGET];                 // the latest, by second modulo their number
   int64_t canary_at;                 // the latest start of a failed deployment, or when it failed
   uint32_t storm_from, storm_until;  // steps in which no process becomes ready
   struct record *waiting;            // the oldest in the queue, while a worker could take it
@@ -202,7 +212,7 @@ struct rates {
 
 struct statistics {
   uint64_t outcomes[32];  // by enum error_name
-  uint64_t results, retried, requeued, dispatched;
+  uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t kills, starts, canaries, failed, zombies, bad_answers, grace_kills, heartbeat_kills,
       reserved;
 };
@@ -344,4 +354,6 @@ void judge_killed(struct world *world, const struct action *action);
 void judge_step(struct world *world);
 /// All has ended as it should.
 bool judge_quiet(const struct world *world);
+/// What a call has made ends with it.
+void end_children(struct world *world, const struct record *record);
 void judge_unsettled(struct world *world, const char *when);

@@ -1,0 +1,291 @@
+// What becomes of a call that a worker took with it, or whose error its function wants tried again.
+//
+// - It waits before the next attempt: a time drawn from 0 to 50 ms, doubled with each attempt, 2 s
+//   at most, so that many calls of one dead worker do not come back at once. Meanwhile it is in no
+//   queue and no slot. A call that was provably not entered has not had its attempt: it is queued
+//   again at once the first time, then with the same pauses, so that a worker that gives back all
+//   it gets costs little.
+// - All calls of a deployment share a budget: within 10 s no more retries than a tenth of the
+//   calls, or 30. When many fail, trying again makes it worse.
+// - A call under which LIMIT_ATTEMPTS workers died is poison. So are others of the same function
+//   with the same arguments, also when each was made once: they are refused for ten minutes. Only
+//   the death of a process that ran this one call counts, by a signal or an exit nobody asked for;
+//   beside others it may be as innocent as they are. A result for the same arguments acquits them.
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cursor.h"
+#include "memory.h"
+#include "payload.h"
+#include "router_state.h"
+
+static const int64_t kFirstPause = 50 * NANOSECONDS_PER_MILLISECOND;
+static const int64_t kLongestPause = 2 * NANOSECONDS_PER_SECOND;
+static const int64_t kQuarantine = 600 * NANOSECONDS_PER_SECOND;
+static const uint32_t kLeastBudget = 30;
+
+// ---- the budget ----
+
+// Forgets the seconds that are over.
+static struct budget *budget_at(struct deployment *deployment, int64_t now) {
+  struct budget *budget = &deployment->budget;
+  int64_t second = now / NANOSECONDS_PER_SECOND;
+  if (second - budget->second >= BUDGET_SECONDS) {
+    *budget = (struct budget){.second = second};
+  } else {
+    while (budget->second < second) {
+      int at = (int)(++budget->second % BUDGET_SECONDS);
+      budget->all_calls -= budget->calls[at];
+      budget->all_retries -= budget->retries[at];
+      budget->calls[at] = budget->retries[at] = 0;
+    }
+  }
+  return budget;
+}
+
+void router_retry_admitted(struct deployment *deployment, int64_t now) {
+  struct budget *budget = budget_at(deployment, now);
+  budget->calls[budget->second % BUDGET_SECONDS]++;
+  budget->all_calls++;
+}
+
+static bool spend(struct deployment *deployment, int64_t now) {
+  struct budget *budget = budget_at(deployment, now);
+  uint32_t most = budget->all_calls / 10;
+  if (most < kLeastBudget) most = kLeastBudget;
+#ifndef PLANT_BUDGET_FORGOTTEN
+  if (budget->all_retries >= most) return false;
+#endif
+  budget->retries[budget->second % BUDGET_SECONDS]++;
+  budget->all_retries++;
+  return true;
+}
+
+// ---- pauses ----
+
+static int64_t longest_pause(uint32_t times) {
+  int64_t pause = kFirstPause;
+  while (times-- && pause < kLongestPause) pause *= 2;
+  return pause < kLongestPause ? pause : kLongestPause;
+}
+
+static void pause_call(struct router *router, struct call *call, uint32_t times, int64_t now) {
+  int64_t at = now + (int64_t)((double)longest_pause(times) * router_random(router));
+  call->state = CALL_DELAYED;
+  call_deployment(router, call)->delayed++;
+  timers_set(&router->timers, &call->timer, at < call->queue_deadline ? at : call->queue_deadline);
+}
+
+void router_retry_unentered(struct router *router, struct call *call, int64_t now) {
+  call->started = false;
+  if (!call->resent++)
+    router_call_queue(router, call);
+  else
+    pause_call(router, call, call->resent - 2, now);
+}
+
+void router_retry_note(struct call *call, const char *outcome, int64_t now) {
+  if (!call->trials) call->trials = xcalloc(1, sizeof *call->trials);
+  struct trials *trials = call->trials;
+  uint32_t at = trials->count < LIMIT_TRIALS ? trials->count++ : LIMIT_TRIALS - 1;
+  struct trial *trial = &trials->of[at];
+  trial->worker = call->worker;
+  trial->milliseconds = to_seconds(now - call->sent) * 1000;
+  snprintf(trial->outcome, sizeof trial->outcome, "%s", outcome);
+}
+
+bool router_retry_again(struct router *router, struct call *call, const char *outcome,
+                        int64_t now) {
+  router_retry_note(call, outcome, now);
+  if (call->attempt >= call->attempts) return false;
+  if (now >= call->deadline || !spend(call_deployment(router, call), now)) return false;
+  router_call_detach(router, call, now);
+  call->started = false;
+  pause_call(router, call, call->attempt++ - 1, now);
+  return true;
+}
+
+void router_retry_timer(struct router *router, struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  router_call_detach(router, call, now);
+  router_call_queue(router, call);
+  router_dispatch(router, deployment, now);
+}
+
+void router_retry_fail_all(struct router *router, struct deployment *deployment, int64_t now) {
+  for (struct call *call = router->oldest, *newer; call && deployment->delayed; call = newer) {
+    newer = call->newer;
+    if (call->state == CALL_DELAYED && call_deployment(router, call) == deployment)
+      router_call_fail(router, call,
+                       router_deployment_failed(deployment, router_executed_before(call)), now);
+  }
+}
+
+// ---- another worker ----
+
+static bool failed_on(const struct call *call, uint32_t worker) {
+  const struct trials *trials = call->trials;
+  for (uint32_t i = 0; trials && i < trials->count; i++)
+    if (trials->of[i].worker == worker) return true;
+  return false;
+}
+
+bool router_retry_avoids(const struct router *router, const struct call *call, uint32_t worker) {
+  if (!call->trials || !failed_on(call, worker)) return false;
+  const struct deployment *deployment = call_deployment(router, call);
+  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+    uint32_t other = deployment->first_worker + i;
+    if (router->workers[other]->state == WORKER_READY && !failed_on(call, other)) return true;
+  }
+  return false;
+}
+
+// ---- errors of functions that are tried again ----
+
+static bool is_listed(const char *list, const unsigned char *name, size_t size) {
+  while (*list) {
+    size_t length = strcspn(list, ",");
+    if (length == size && !memcmp(list, name, size)) return true;
+    list += length + (list[length] == ',');
+  }
+  return false;
+}
+
+static bool has_listed(const char *list, struct cursor map, const char *key,
+                       const unsigned char **name, size_t *size) {
+  struct cursor value;
+  return cursor_find(map, key, &value) && cursor_str(&value, name, size) &&
+         is_listed(list, *name, *size);
+}
+
+bool router_retry_error(struct router *router, struct call *call, const struct message *message,
+                        int64_t now) {
+  const char *list = call_deployment(router, call)->functions[call->function].retry_on;
+  if (!list || message->type != MESSAGE_ERROR || call->state != CALL_RUNNING || !message->body)
+    return false;
+  const struct payload *body = message->body;
+  struct cursor map = cursor_of(body->parts[0].bytes, body->parts[0].size);
+  const unsigned char *name;
+  size_t size, count;
+  if (body->count != 1 || !cursor_array(&map, &count) || count != 1) return false;
+  if (!has_listed(list, map, "name", &name, &size) && !has_listed(list, map, "type", &name, &size))
+    return false;
+  char outcome[sizeof call->trials->of->outcome];
+  snprintf(outcome, sizeof outcome, "%.*s", (int)size, (const char *)name);
+  call->ran = true;
+  return router_retry_again(router, call, outcome, now);
+}
+
+// ---- poison ----
+
+// FNV-1a (Fowler, Noll, Vo), from a secret start: who sends calls cannot choose two that are taken
+// for one another.
+static uint64_t fingerprint_of(const struct router *router, uint32_t function,
+                               const struct payload *body) {
+  uint64_t hash = router->options.seed ^ UINT64_C(0xcbf29ce484222325) ^ function;
+  for (uint32_t i = 0; body && i < body->count; i++) {
+    const unsigned char *bytes = body->parts[i].bytes;
+    for (size_t k = 0; k < body->parts[i].size; k++)
+      hash = (hash ^ bytes[k]) * UINT64_C(0x100000001b3);
+  }
+  return hash ^ hash >> 32;
+}
+
+static size_t size_of(const struct payload *body) {
+  return body ? body->size : 0;
+}
+
+// Hashes only where a suspect has the same function and size.
+static struct suspect *find_suspect(const struct router *router, struct deployment *deployment,
+                                    uint32_t function, const struct payload *body) {
+  uint64_t hash = 0;
+  for (uint32_t i = 0; i < deployment->suspect_count; i++) {
+    struct suspect *suspect = &deployment->suspects[i];
+    if (suspect->function != function || suspect->size != size_of(body)) continue;
+    if (!hash) hash = fingerprint_of(router, function, body);
+    if (suspect->hash == hash) return suspect;
+  }
+  return NULL;
+}
+
+static struct suspect *new_suspect(const struct router *router, struct deployment *deployment,
+                                   const struct call *call) {
+  if (!deployment->suspects)
+    deployment->suspects = xcalloc(LIMIT_SUSPECTS, sizeof *deployment->suspects);
+  struct suspect *suspect = deployment->suspects;
+  if (deployment->suspect_count < LIMIT_SUSPECTS) {
+    suspect += deployment->suspect_count++;
+  } else {
+    for (uint32_t i = 1; i < LIMIT_SUSPECTS; i++)
+      if (deployment->suspects[i].since < suspect->since) suspect = &deployment->suspects[i];
+  }
+  *suspect = (struct suspect){.hash = fingerprint_of(router, call->function, call->body),
+                              .size = size_of(call->body),
+                              .function = call->function};
+  return suspect;
+}
+
+bool router_retry_killed(struct router *router, struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  struct suspect *suspect = find_suspect(router, deployment, call->function, call->body);
+  if (!suspect) suspect = new_suspect(router, deployment, call);
+  if (!suspect->deaths || now - suspect->since > kQuarantine) {
+    suspect->deaths = 0;
+    suspect->since = now;
+  }
+  suspect->deaths++;
+  call->deaths++;
+#ifndef PLANT_POISON_FORGOTTEN
+  if (suspect->deaths < LIMIT_ATTEMPTS && call->deaths < LIMIT_ATTEMPTS) return false;
+  suspect->until = now + kQuarantine;
+  return true;
+#else
+  return false;
+#endif
+}
+
+void router_retry_acquit(struct router *router, const struct call *call) {
+  struct deployment *deployment = call_deployment(router, call);
+  struct suspect *suspect = find_suspect(router, deployment, call->function, call->body);
+  if (suspect) *suspect = deployment->suspects[--deployment->suspect_count];
+}
+
+static void write_fingerprint(struct error_writer *writer, const struct suspect *suspect,
+                              int64_t now) {
+  char text[17];
+  snprintf(text, sizeof text, "%016" PRIx64, suspect->hash);
+  error_string(writer, "fingerprint", text);
+  double left = to_seconds(suspect->until - now);
+  error_number(writer, "until", left);
+  error_number(writer, "retry_after", left * 1000);
+}
+
+struct payload *router_retry_refusal(struct router *router, struct deployment *deployment,
+                                     const struct message *message, int64_t now) {
+  struct suspect *suspect = find_suspect(router, deployment, message->function, message->body);
+  if (!suspect || suspect->until <= now) return NULL;
+  struct error_writer writer;
+  error_begin(&writer, ERROR_POISON_CALL, EXECUTED_NO, false, "router");
+  error_message(&writer,
+                "%u workers died of this function with these arguments; such calls are refused for "
+                "%.0f s more",
+                suspect->deaths, to_seconds(suspect->until - now));
+  write_fingerprint(&writer, suspect, now);
+  return error_end(&writer);
+}
+
+struct payload *router_retry_poison(struct router *router, const struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  const struct suspect *suspect = find_suspect(router, deployment, call->function, call->body);
+  struct error_writer writer;
+  bool ran = call->started || call->ran;
+  error_begin(&writer, ERROR_POISON_CALL, ran ? EXECUTED_YES : EXECUTED_MAYBE, false, "router");
+  error_message(&writer,
+                "%d workers died of this function with these arguments; such calls are refused for "
+                "%.0f s",
+                LIMIT_ATTEMPTS, to_seconds(kQuarantine));
+  if (suspect) write_fingerprint(&writer, suspect, now);
+  router_write_call(&writer, router, call);
+  return error_end(&writer);
+}
