@@ -92,6 +92,8 @@ static struct router_function *read_functions(lua_State *L, uint32_t *count) {
         .idempotent = field_boolean(L, item, "idempotent"),
         .benchmarked = field_boolean(L, item, "benchmarked"),
     };
+    lua_getfield(L, item, "retry_on");  // a string that the table keeps
+    functions[i].retry_on = lua_tostring(L, -1);
     lua_settop(L, item - 1);
   }
   return functions;

@@ -267,6 +267,7 @@ local function options_of(remote)
     concurrency = remote:concurrency(),
     timeout = remote.options.timeout,
     idempotent = remote.options.idempotent == true,
+    retry_on = remote.options.retry_on and table.concat(remote.options.retry_on, ','),
     benchmarked = remote:has_benchmark(),
   }
 end

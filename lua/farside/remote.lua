@@ -31,6 +31,13 @@ local function a_dataset(value)
   if count ~= #value then return 'a list of tables, without holes or other keys' end
 end
 
+local function some_names(value)
+  if type(value) ~= 'table' or #value == 0 then return 'a list of names of errors or classes' end
+  for i = 1, #value do
+    if type(value[i]) ~= 'string' or not value[i]:match('^[%w_.]+$') then return 'a list of names of errors or classes' end
+  end
+end
+
 --- The options of app.remote.
 Remote.OPTIONS = {
   name = check.name,
@@ -43,6 +50,7 @@ Remote.OPTIONS = {
   timeout = check.number(0, MAX_TIMEOUT, true),
   concurrency = check.integer(1, MAX_CONCURRENCY),
   idempotent = check.a 'boolean',
+  retry_on = some_names,  -- errors after which an idempotent call is tried again: their names, or registered classes
 }
 
 --- Checks the options of app.remote as far as that can be done without the function.
@@ -52,6 +60,9 @@ function Remote.check_options(options)
   if problem then return problem end
   if options.benchmark_dataset and options.benchmark_generator then
     return 'app.remote: expected benchmark_dataset or benchmark_generator, got both'
+  end
+  if options.retry_on and not options.idempotent then
+    return 'app.remote: retry_on: expected idempotent = true beside it, for such calls run more than once'
   end
   for i, input in ipairs(options.benchmark_dataset or {}) do
     if type(input) ~= 'table' then

@@ -96,7 +96,7 @@ describe('workers', function()
     assert.equal('true\n', process.out)
   end)
 
-  it('that die of an idempotent call try it three times', function()
+  it('W17: that die of an idempotent call try it three times, and refuse it then', function()
     local ledger_path = host.folder() .. '/ledger'
     local process = run([[
       package.path = ']] .. host.source .. [[/?.lua;' .. package.path
@@ -111,10 +111,53 @@ describe('workers', function()
       end)
       farside.run(function()
         local ok, e = pcall(f, 1)
-        print(e.name, e.attempt, e.executed, ledger:count(1))
+        print(e.name, e.executed, ledger:count(1), e.attempt, #e.attempts, e.attempts[3].outcome)
+        local ok, e = pcall(f, 1)
+        print(e.name, e.executed, ledger:count(1), e['until'] > 590, #e.fingerprint)
+        print(pcall(f, 0))
       end)
     ]])
-    assert.equal('WorkerLost\t3\tmaybe\t3\n', process.out)
+    assert.equal('PoisonCall\tmaybe\t3\t3\t3\tsignal 9\nPoisonCall\tno\t3\ttrue\t16\ntrue\n', process.out)
+  end)
+
+  it('W17: that die of calls with the same arguments, each made once, are spared the next ones', function()
+    local process = run [[
+      local app = farside.deployment { name = 'poison' }
+      local f = app.remote { benchmark_dataset = { { x = 0 } } } (function(x)
+        if x == 1 then ffi.C._exit(3) end
+        return x
+      end)
+      farside.run(function()
+        for i = 1, 5 do
+          local ok, e = pcall(f, 1)
+          print(e.name, e.executed)
+        end
+        print(f(2))
+      end)
+    ]]
+    assert.equal(('WorkerLost\tmaybe\n'):rep(2) .. 'PoisonCall\tmaybe\n' .. ('PoisonCall\tno\n'):rep(2) .. '2\n', process.out)
+  end)
+
+  it('whose function raises an error it lists in retry_on are asked again', function()
+    local ledger_path = host.folder() .. '/ledger'
+    local process = run([[
+      package.path = ']] .. host.source .. [[/?.lua;' .. package.path
+      local ledger = require('spec.support.ledger').open(']] .. ledger_path .. [[')
+      local app = farside.deployment { name = 'again' }
+      local Busy = app.class('Busy', {})
+      local f = app.remote { benchmark_dataset = { { id = 0, failures = 1 } }, benchmark_runs = 1, idempotent = true, retry_on = { 'Busy' } } (function(id, failures)
+        if id == 0 then return end
+        ledger:add(id)
+        if ledger:count(id) <= failures then error(setmetatable({}, Busy)) end
+        return farside.call().attempt
+      end)
+      farside.run(function()
+        print(f(1, 0), f(2, 1), f(3, 2))
+        local ok, e = pcall(f, 4, 3)
+        print(ok, e:is('Busy'), e.executed, ledger:count(4))
+      end)
+    ]])
+    assert.equal('1\t2\t3\nfalse\ttrue\tyes\t3\n', process.out, process.err)
   end)
 
   it('that cannot become ready fail the deployment with the cause', function()

@@ -389,6 +389,14 @@ void truth_worker_sends(struct world *world, const struct event *event) {
 
 // ---- losses ----
 
+// Those sent first are first when there is budget for some only.
+static struct record *first_sent(const struct seat *seat) {
+  struct record *first = seat->slots[0];
+  for (uint32_t i = 1; i < seat->slot_count; i++)
+    if (seat->slots[i]->sequence < first->sequence) first = seat->slots[i];
+  return first;
+}
+
 // `guilty`: its process has died of it alone.
 static void lose_call(struct world *world, struct record *record, bool entered, bool guilty) {
   if (record->answered) {
@@ -437,7 +445,7 @@ void truth_lost(struct world *world, uint32_t number) {
   for (uint32_t i = 0; i < seat->slot_count; i++)
     entered += process->entered >= seat->slots[i]->sequence;
   while (seat->slot_count) {
-    struct record *record = seat->slots[0];
+    struct record *record = first_sent(seat);
     lose_call(world, record, process->entered >= record->sequence,
               entered == 1 && !seat->killed && process->reason != LOST_START);
   }
@@ -459,6 +467,6 @@ void truth_ticks(struct world *world) {
     // One that is still loading may yet say why it ends.
     seat->given_up = seat->ready || seat->draining;
     seat->ping_at = INT64_MAX;
-    while (seat->slot_count) lose_call(world, seat->slots[0], true, false);
+    while (seat->slot_count) lose_call(world, first_sent(seat), true, false);
   }
 }

@@ -4,7 +4,7 @@ local HEAD = "local farside = require 'farside'\nlocal app = farside.deployment 
 local SQUARE = 'local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)\n'
 
 local ALL = '; expected one of benchmark_concurrency, benchmark_dataset, benchmark_generator, benchmark_runs, '
-  .. 'benchmark_warmup, concurrency, idempotent, name, timeout, workload_calculator'
+  .. 'benchmark_warmup, concurrency, idempotent, name, retry_on, timeout, workload_calculator'
 
 local native
 
@@ -54,6 +54,10 @@ describe('a deploy script', function()
       'deploy.lua:4: app.remote: expected a function after the options, got none' },
     { 'dataset and generator', 'app.remote { benchmark_dataset = { {} }, benchmark_generator = function() end }',
       'deploy.lua:3: app.remote: expected benchmark_dataset or benchmark_generator, got both' },
+    { 'retry_on of a function that may run once', "app.remote { retry_on = { 'Busy' } }",
+      'deploy.lua:3: app.remote: retry_on: expected idempotent = true beside it, for such calls run more than once' },
+    { 'retry_on that is a name', "app.remote { idempotent = true, retry_on = 'Busy' }",
+      'deploy.lua:3: app.remote: retry_on: expected a list of names of errors or classes, got "Busy"' },
     { 'an empty dataset', 'app.remote { benchmark_dataset = {} }',
       'deploy.lua:3: app.remote: benchmark_dataset: expected a list of at least one table, got a table' },
     { 'a dataset that is no list', 'app.remote { benchmark_dataset = { {}, x = {} } }',

@@ -80,7 +80,7 @@ static void tried_again(void) {
     scene_lost(&scene, 0, LOST_SIGNAL, 9, given.sequence);
     scene_pass(&scene, SECONDS(2));
   }
-  scene_fails(&scene, call, "WorkerLost", "maybe");
+  scene_fails(&scene, call, "PoisonCall", "maybe");
   scene_close(&scene);
 }
 
@@ -368,6 +368,7 @@ static void lost_by_silence(void) {
   struct message pong = {.type = MESSAGE_PONG, .sequence = 2};
   scene_worker_says(&scene, 1, &pong);
   scene_pass(&scene, SECONDS(2));
+  scene_pass(&scene, MILLISECONDS(50));
   struct message again = scene_dispatched(&scene, 1);
   EXPECT_EQUAL(call, again.id.counter);
   EXPECT_EQUAL(2, again.attempt);
@@ -389,6 +390,7 @@ static void all_silent(void) {
   EXPECT(scene_is_given_nothing(&scene, 1));
   scene_lost(&scene, 1, LOST_SIGNAL, 9, 0);
   scene_ready(&scene, 1);
+  scene_pass(&scene, MILLISECONDS(50));
   struct message again = scene_dispatched(&scene, 1);
   EXPECT_EQUAL(call, again.id.counter);
   EXPECT_EQUAL(2, again.attempt);
@@ -456,7 +458,7 @@ static const struct check checks[] = {
     {"ends the call of a worker that exited in WorkerLost, with its code", lost_by_exit},
     {"says that a lost call was executed when its worker had said so", lost_started},
     {"sends a call again that was never entered", lost_before_entry},
-    {"tries an idempotent call three times", tried_again},
+    {"tries an idempotent call three times, for then it is poison", tried_again},
     {"does not say of a call that was tried before that it was not executed", tried_before},
     {"answers a call that has its answer no more when its worker dies", lost_with_answer},
     {"hears nothing that the dead say", old_generation},

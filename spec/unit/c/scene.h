@@ -148,13 +148,16 @@ static inline bool scene_is_silent(struct scene *scene) {
 
 // ---- clients ----
 
-/// Makes a call of PEER; the number of the call is its id's counter.
+/// Makes a call of PEER; the number of the call is its id's counter. Unless it brings a body of its
+/// own, its argument is that number.
 static inline uint64_t scene_call_with(struct scene *scene, uint32_t peer, struct message message) {
   message.type = MESSAGE_CALL;
   message.id = (struct call_id){peer, ++scene->calls};
   message.attempt = 1;
   if (message.remaining == 0) message.flags |= CALL_DEFAULT_DEADLINE;
-  message.body = payload_copy("\x91\x05", 2);
+  const unsigned char arguments[] = {0x91, 0xcd, (unsigned char)(scene->calls >> 8),
+                                     (unsigned char)scene->calls};
+  if (!message.body) message.body = payload_copy(arguments, sizeof arguments);
   router_client_message(scene->router, peer, 0, &message, scene->now);
   scene_gather(scene);
   return scene->calls;
