@@ -57,7 +57,7 @@ describe('a deploy script', function()
     { 'retry_on of a function that may run once', "app.remote { retry_on = { 'Busy' } }",
       'deploy.lua:3: app.remote: retry_on: expected idempotent = true beside it, for such calls run more than once' },
     { 'retry_on that is a name', "app.remote { idempotent = true, retry_on = 'Busy' }",
-      'deploy.lua:3: app.remote: retry_on: expected a list of names of errors or classes, got "Busy"' },
+      'deploy.lua:3: app.remote: retry_on: expected a list of names of errors or classes, got the string "Busy"' },
     { 'an empty dataset', 'app.remote { benchmark_dataset = {} }',
       'deploy.lua:3: app.remote: benchmark_dataset: expected a list of at least one table, got a table' },
     { 'a dataset that is no list', 'app.remote { benchmark_dataset = { {}, x = {} } }',
