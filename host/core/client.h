@@ -4,6 +4,9 @@
 // Pure, like the router: the shell carries messages between the two (by function call when the
 // router is embedded). The router answers every call at its deadline; should it fail to, the client
 // ends the call itself one second later.
+//
+// The items of a stream are kept here until they are taken, at most the window and one item more;
+// as they are, credit goes back. Such a call has ended for its maker when its items have been taken.
 #pragma once
 
 #include <stdbool.h>
@@ -42,6 +45,7 @@ struct call_options {
   uint8_t priority;       // 0 is the least urgent
   int64_t queue_timeout;  // nanoseconds it may wait for a worker; 0: until its deadline
   uint32_t attempts;      // at most; 0: what the function allows
+  uint32_t window;        // with CALL_STREAM, see credit.h; 0: the default
   struct call_id parent;  // the call it is made in; zero: none
   uint64_t tag;           // comes back in the completion
 };
@@ -52,7 +56,8 @@ struct call_options {
 int client_call(struct client *client, const struct call_options *options, struct payload *body,
                 int64_t now, struct message *message, uint64_t *call);
 
-/// The message that cancels `call`; false: it has ended already.
+/// The message that cancels `call`; false: it has ended already. Items and progress of it that were
+/// not taken are dropped.
 bool client_cancel(struct client *client, uint64_t call, struct message *message);
 
 /// A message of the router; takes over its body. What belongs to no call is dropped.
@@ -70,12 +75,28 @@ bool client_take(struct client *client, uint64_t call, struct completion *comple
 /// Takes the completion that has waited longest. False: none.
 bool client_next(struct client *client, struct completion *completion);
 
+/// Takes the next item of `call`, and its tag. `*credit` is a message for the router if its type is
+/// not 0. False: none is there; the next one will be news.
+bool client_item(struct client *client, uint64_t call, struct payload **body, uint64_t *tag,
+                 struct message *credit);
+
+/// What has come for a call that has not ended.
+struct news {
+  uint64_t call, tag;
+  bool has_item;      // for who has asked in vain for one
+  bool has_progress;  // the latest; a call with CALL_PROGRESS does not end before it is taken
+  double n, total;    // total 0: not known
+};
+/// Takes the news that have waited longest. False: none.
+bool client_news(struct client *client, struct news *news);
+
 /// Whether `call` has ended and was not taken.
 bool client_ended(const struct client *client, uint64_t call);
 
 /// The number of a call that has not ended, or 0.
 uint64_t client_first(const struct client *client);
 
-/// Calls that have not ended / ended and not taken.
+/// Calls that have not ended / ended and not taken / of which there are news.
 size_t client_pending(const struct client *client);
 size_t client_done(const struct client *client);
+size_t client_told(const struct client *client);

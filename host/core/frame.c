@@ -210,9 +210,6 @@ static int read_header(struct reader *reader, const unsigned char *bytes, size_t
   const char *field;
   result = message_read(message, &header, &field);
   uint64_t offset = stream_offset(reader, header.at);
-  if (result == MESSAGE_UNSUPPORTED)
-    return fail(reader, FRAME_UNSUPPORTED, NULL, offset, "%s is not supported: streams",
-                message_name(message->type));
   if (result)
     return fail(reader, FRAME_BAD, "type", offset, "the header of a frame (%s) has no valid %s",
                 message_name(message->type), field);

@@ -14,12 +14,11 @@
 
 enum frame_result {
   FRAME_OK = 0,
-  FRAME_MORE = 1,          // not complete yet
-  FRAME_TOO_LARGE = -1,    // FrameTooLarge; also before the handshake allows more than 4 KiB
-  FRAME_BAD = -2,          // BadFrame, with a reason and an offset
-  FRAME_VERSION = -3,      // VersionMismatch
-  FRAME_UNSUPPORTED = -4,  // a type refused by a feature bit
-  FRAME_MEMORY = -5,
+  FRAME_MORE = 1,        // not complete yet
+  FRAME_TOO_LARGE = -1,  // FrameTooLarge; also before the handshake allows more than 4 KiB
+  FRAME_BAD = -2,        // BadFrame, with a reason and an offset
+  FRAME_VERSION = -3,    // VersionMismatch
+  FRAME_MEMORY = -4,
 };
 
 /// States of a connection. A limit holds for each; an embedded or inherited connection starts in

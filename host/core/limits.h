@@ -27,6 +27,9 @@ enum {
   LIMIT_ERROR_DATA = 64 * 1024,
   LIMIT_ERROR_TRACEBACK = 16 * 1024,
   LIMIT_ERROR_CAUSES = 8,
+  LIMIT_WINDOW = 64 * 1024 * 1024,  // of a stream: bytes of items that its reader has not consumed
+  LIMIT_WINDOW_DEFAULT = 256 * 1024,
+  LIMIT_ITEM_COST = 320,   // what an item counts beside its bytes: the memory that it takes
   LIMIT_BAD_ANSWERS = 10,  // answers of a worker nobody asked for, then it is ejected
 };
 

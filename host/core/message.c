@@ -30,6 +30,9 @@ enum field {
   WORKER,
   GENERATION,
   CODE,
+  CREDIT,
+  N,
+  TOTAL,
 };
 
 static const char *const field_names[] = {
@@ -51,6 +54,9 @@ static const char *const field_names[] = {
     [WORKER] = "worker",
     [GENERATION] = "generation",
     [CODE] = "exit code",
+    [CREDIT] = "bytes of credit",
+    [N] = "n",
+    [TOTAL] = "total",
 };
 
 struct layout {
@@ -73,10 +79,9 @@ static const struct layout layouts[MESSAGE_TYPES] = {
     [MESSAGE_ERROR] = {"ERROR", BODY_NEEDED, {ID, ATTEMPT, EPOCH, SEQUENCE, ELAPSED}},
     [MESSAGE_CANCEL] = {"CANCEL", BODY_NONE, {ID, ATTEMPT, SEQUENCE, REASON}},
     [MESSAGE_GIVE_BACK] = {"GIVE_BACK", BODY_NONE, {ID, ATTEMPT, EPOCH, SEQUENCE}},
-    [MESSAGE_ITEM] = {"ITEM", BODY_NONE, {NO_FIELD}},
-    [MESSAGE_END] = {"END", BODY_NONE, {NO_FIELD}},
-    [MESSAGE_CREDIT] = {"CREDIT", BODY_NONE, {NO_FIELD}},
-    [MESSAGE_PROGRESS] = {"PROGRESS", BODY_NONE, {NO_FIELD}},
+    [MESSAGE_ITEM] = {"ITEM", BODY_NEEDED, {ID, ATTEMPT, EPOCH, SEQUENCE}},
+    [MESSAGE_CREDIT] = {"CREDIT", BODY_NONE, {ID, ATTEMPT, SEQUENCE, CREDIT}},
+    [MESSAGE_PROGRESS] = {"PROGRESS", BODY_NONE, {ID, ATTEMPT, EPOCH, SEQUENCE, N, TOTAL}},
     [MESSAGE_LOG] = {"LOG", BODY_NEEDED, {NO_FIELD}},
     [MESSAGE_PING] = {"PING", BODY_NONE, {SEQUENCE}},
     [MESSAGE_PONG] = {"PONG", BODY_NONE, {SEQUENCE}},
@@ -86,11 +91,7 @@ static const struct layout layouts[MESSAGE_TYPES] = {
 };
 
 static bool is_type(uint64_t type) {
-  return type >= 1 && type < MESSAGE_TYPES;
-}
-
-static bool is_stream_type(uint64_t type) {
-  return type >= MESSAGE_ITEM && type <= MESSAGE_PROGRESS;
+  return type < MESSAGE_TYPES && layouts[type].name;
 }
 
 enum body_rule message_body(enum message_type type) {
@@ -153,6 +154,12 @@ static void pack_field(struct buffer *out, const struct message *message, enum f
       return pack_uint(out, message->generation);
     case CODE:
       return pack_int(out, message->code);
+    case CREDIT:
+      return pack_uint(out, message->credit);
+    case N:
+      return pack_number(out, message->n);
+    case TOTAL:
+      return message->total > 0 ? pack_number(out, message->total) : pack_nil(out);
     case NO_FIELD:
       return;
   }
@@ -172,7 +179,8 @@ static bool has_parent(const struct message *message) {
 
 static size_t rare_count(const struct message *message) {
   if (message->type != MESSAGE_CALL) return 0;
-  return (size_t)(message->queue_timeout > 0) + (message->attempts > 0) + has_parent(message);
+  return (size_t)(message->queue_timeout > 0) + (message->attempts > 0) + has_parent(message) +
+         (message->credit > 0);
 }
 
 static void pack_rare(struct buffer *out, const struct message *message, size_t count) {
@@ -189,10 +197,14 @@ static void pack_rare(struct buffer *out, const struct message *message, size_t 
     pack_text(out, "parent");
     pack_id(out, message->parent);
   }
+  if (message->credit) {
+    pack_text(out, "window");
+    pack_uint(out, message->credit);
+  }
 }
 
 void message_pack(const struct message *message, struct buffer *out) {
-  assert(is_type(message->type) && !is_stream_type(message->type));
+  assert(is_type(message->type));
   const struct layout *layout = &layouts[message->type];
   size_t count = field_count(layout), rare = rare_count(message);
   if (!pack_room(out, LARGEST_HEADER)) return;
@@ -296,6 +308,12 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
       return read_u32(header, 0, &message->generation);
     case CODE:
       return read_code(header, &message->code);
+    case CREDIT:
+      return read_u32(header, 1, &message->credit);
+    case N:
+      return read_amount(header, &message->n);
+    case TOTAL:
+      return cursor_nil(header) || read_amount(header, &message->total);
     case NO_FIELD:
       return false;
   }
@@ -311,6 +329,8 @@ static bool read_rare(struct cursor *header, struct message *message) {
     return false;
   if (cursor_find(*header, "attempts", &value) && !read_u32(&value, 1, &message->attempts))
     return false;
+  if (cursor_find(*header, "window", &value) && !read_u32(&value, 1, &message->credit))
+    return false;
   return !cursor_find(*header, "parent", &value) || read_id(&value, &message->parent);
 }
 
@@ -320,9 +340,12 @@ int message_read(struct message *message, struct cursor *header, const char **fi
   size_t count;
   uint64_t type;
   if (!cursor_array(header, &count) || !count) return MESSAGE_BAD;
-  if (!read_between(header, 1, MESSAGE_TYPES - 1, &type)) return MESSAGE_BAD;
+  struct cursor at = *header;
+  if (!cursor_uint(header, &type) || !is_type(type)) {
+    *header = at;
+    return MESSAGE_BAD;
+  }
   message->type = (uint8_t)type;
-  if (is_stream_type(type)) return MESSAGE_UNSUPPORTED;
   const unsigned char *fields = layouts[type].fields;
   for (size_t i = 0; i < FIELDS && fields[i]; i++) {
     *field = field_names[fields[i]];

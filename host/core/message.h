@@ -3,35 +3,40 @@
 //
 // clang-format off
 //   connection = preface, then frames in both directions
-//   preface    = "FARSIDE\n", u8 lowest version, u8 highest version, u16 big-endian flags (0; ignored)
+//   preface    = "FARSIDE\n", u8 lowest version, u8 highest version, u16 big-endian flags (0)
 //   frame      = u32 big-endian length of the rest | header | body
-//   header     = one msgpack array, at most 4 KiB: [type, ...] as listed below; elements beyond those are ignored
-//   body       = msgpack array: arguments, results, an error map, ...; opaque, only the ends decode it
+//   header     = one msgpack array, at most 4 KiB: [type, ...] as listed below; elements beyond
+//                those are ignored
+//   body       = msgpack array: arguments, results, an error map, ...; opaque, only the ends
+//                decode it
 //
-// Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the lower of the two
-// highest ones, or the connection ends with one sentence that names both ranges.
+// Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the
+// lower of the two highest ones, or the connection ends with one sentence that names both ranges.
 //
-//   type       header after the type                                              body
-//   HELLO      role, features, limit of frames                                    [map]  name, pid, proof of key
-//   WELCOME    epoch, features                                                    -
-//   START      worker, generation, epoch                                          [map]  what a worker needs to load the
-//                                                                                        deployment
-//   READY      generation                                                         [manifest text,
-//                                                                                  {[function index] = score}]
-//   CALL       id, attempt, epoch, sequence, function, remaining ms, workload,    [arguments...]
-//              priority, flags, {rare} or nothing
-//              rare: "queue" ms it may wait, "attempts" at most, "parent" id of the call that made it
-//   STARTED    id, attempt, sequence                                              -
-//   RESULT     id, attempt, epoch, sequence, elapsed us                           [results...]
-//   ERROR      id, attempt, epoch, sequence, elapsed us                           [map]  an error, see error.h
-//   CANCEL     id, attempt, sequence, reason                                      -
-//   GIVE_BACK  id, attempt, epoch, sequence                                       -      the function was not entered
-//   ITEM END CREDIT PROGRESS: id, ...; refused until streams exist (feature bit)
-//   LOG        -                                                                  [text]
-//   PING PONG  sequence                                                           -
-//   SCORE      function, score                                                    -
-//   DRAIN      milliseconds for it                                                -
-//   GOODBYE    exit code, phase                                                   [map] or -  why a worker ends by itself
+//   type       header after the type                        body
+//   HELLO      role, features, limit of frames              [map]  name, pid, proof of key
+//   WELCOME    epoch, features                              -
+//   START      worker, generation, epoch                    [map]  what a worker needs to load the
+//                                                                  deployment
+//   READY      generation                                   [manifest, {[function index] = score}]
+//   CALL       id, attempt, epoch, sequence, function,      [arguments...]
+//              remaining ms, workload, priority, flags,
+//              {rare} or nothing
+//              rare: "queue" ms it may wait, "attempts" at most, "parent" id of the call that
+//              made it, "window" bytes of items that may be out, see credit.h
+//   STARTED    id, attempt, sequence                        -
+//   RESULT     id, attempt, epoch, sequence, elapsed us     [results...]
+//   ERROR      id, attempt, epoch, sequence, elapsed us     [map]  an error, see error.h
+//   CANCEL     id, attempt, sequence, reason                -
+//   GIVE_BACK  id, attempt, epoch, sequence                 -      the function was not entered
+//   ITEM       id, attempt, epoch, sequence                 [values...]  of a call that streams
+//   CREDIT     id, attempt, sequence, bytes                 -      its reader has consumed them
+//   PROGRESS   id, attempt, epoch, sequence, n, total       -      total: nil if not known
+//   LOG        -                                            [text]
+//   PING PONG  sequence                                     -
+//   SCORE      function, score                              -
+//   DRAIN      milliseconds for it                          -
+//   GOODBYE    exit code, phase                             [map] or -  why a worker ends by itself
 // clang-format on
 //
 // Function numbers, deployments and workers count from 0, attempts from 1. id is a bin of 16 bytes:
@@ -58,10 +63,9 @@ enum message_type {
   MESSAGE_CANCEL,
   MESSAGE_GIVE_BACK,
   MESSAGE_ITEM,
-  MESSAGE_END,
   MESSAGE_CREDIT,
   MESSAGE_PROGRESS,
-  MESSAGE_LOG,
+  MESSAGE_LOG = 15,  // 14 is not in use
   MESSAGE_PING,
   MESSAGE_PONG,
   MESSAGE_SCORE,
@@ -75,6 +79,8 @@ enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL };
 enum call_flags {
   CALL_DEFAULT_DEADLINE = 1,  // no timeout was given: the clock starts when the deployment is ready
   CALL_IDEMPOTENT = 2,
+  CALL_STREAM = 4,    // its items are awaited: before that nobody may send any
+  CALL_PROGRESS = 8,  // somebody listens to its progress
 };
 
 enum cancel_reason { CANCEL_CLIENT = 1, CANCEL_DEADLINE, CANCEL_SHUTDOWN };
@@ -117,6 +123,8 @@ struct message {
   int64_t queue_timeout;  // CALL: nanoseconds it may wait for a worker; 0: until its deadline
   uint32_t attempts;      // CALL: how many there may be; 0: what the function allows
   struct call_id parent;  // CALL: of the call in which it was made; zero: none
+  uint32_t credit;        // CALL: the window, 0: the default; CREDIT: bytes that were consumed
+  double n, total;        // PROGRESS: not negative; total 0: not known
   struct payload *body;   // or NULL. A reader gives one reference to whoever gets the message.
 };
 
@@ -131,7 +139,7 @@ const char *message_name(enum message_type type);
 /// Appends the header of `message`.
 void message_pack(const struct message *message, struct buffer *out);
 
-enum message_result { MESSAGE_OK = 0, MESSAGE_BAD = -1, MESSAGE_UNSUPPORTED = -2 };
+enum message_result { MESSAGE_OK = 0, MESSAGE_BAD = -1 };
 
 /// Reads a header that was scanned. On an error `header` stands at what is wrong, and `*field` is
 /// its name.

@@ -344,6 +344,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   call->body = message->body;
   call->parent = message->parent;
   call->attempts = message->attempts;
+  call->credit = credit_of(message->credit);
   if (!call->attempts) call->attempts = call->flags & CALL_IDEMPOTENT ? LIMIT_ATTEMPTS : 1;
   adopt(router, call);
   call->queue_deadline = call->deadline;
@@ -375,6 +376,8 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
     struct deployment *owner = router->deployments[call->deployment];
     router_call_cancel(router, call, CANCEL_CLIENT, now);
     router_dispatch(router, owner, now);
+  } else if (peer && message->type == MESSAGE_CREDIT && call && call->peer == number) {
+    router_stream_credit(router, call, message->credit);
   } else if (message->type == MESSAGE_CALL && deployment < router->deployment_count) {
     router->deployments[deployment]
         ->dropped++;  // an id that is in use: the first call is unaffected

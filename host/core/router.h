@@ -116,12 +116,13 @@ void router_client(struct router *router, uint32_t peer, int64_t now);
 void router_client_gone(struct router *router, uint32_t peer, int64_t now);
 
 /// A message of a client; takes over its body. `deployment` is what the connection was opened for.
-/// CALL and CANCEL; anything else is ignored.
+/// CALL, CANCEL and CREDIT; anything else is ignored.
 void router_client_message(struct router *router, uint32_t peer, uint32_t deployment,
                            struct message *message, int64_t now);
 
 /// A message of a worker's process; takes over its body. READY, RESULT, ERROR, GIVE_BACK, STARTED,
-/// PONG, GOODBYE, SCORE. One of another generation than the current one is dropped and counted.
+/// ITEM, PROGRESS, PONG, GOODBYE, SCORE. One of another generation than the current one is dropped
+/// and counted.
 void router_worker_message(struct router *router, uint32_t worker, uint32_t generation,
                            struct message *message, int64_t now);
 

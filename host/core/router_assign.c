@@ -171,6 +171,7 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
                                       .workload = call->workload,
                                       .priority = call->priority,
                                       .flags = call->flags,
+                                      .credit = credit_window(&call->credit),
                                       .body = payload_ref(call->body)});
 }
 

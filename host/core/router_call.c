@@ -287,7 +287,7 @@ void router_call_lost(struct router *router, struct call *call, enum lost_reason
 
 // ---- answers of workers ----
 
-static struct call *find_call(struct router *router, struct worker *worker,
+struct call *router_call_find(struct router *router, struct worker *worker,
                               const struct message *message) {
 #ifdef PLANT_SECOND_RESULT
   struct call *any = table_find(&router->calls, message->id);
@@ -296,6 +296,7 @@ static struct call *find_call(struct router *router, struct worker *worker,
   struct call *call = worker->first;
   while (call && call->sequence != message->sequence) call = call->next;
   if (!call || call->attempt != message->attempt) return NULL;
+  if (call->has_items && message->type == MESSAGE_GIVE_BACK) return NULL;
   if (call->id.counter != message->id.counter || call->id.session != message->id.session)
     return NULL;
 #ifndef PLANT_NO_FENCE
@@ -318,6 +319,7 @@ static void learn(struct router *router, struct worker *worker, const struct cal
                   int64_t elapsed, int64_t now) {
   double total = to_seconds(now - call->sent), inside = to_seconds(elapsed);
   if (inside < total) learn_round_trip(worker, total - inside, now);
+  if (call->flags & CALL_STREAM) return;  // which may have waited for its reader
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (inside < kShortestLesson || 2 * worker->in_flight < concurrency) return;
   double *score = &worker->scores[call->function];
@@ -357,7 +359,7 @@ static void give_back(struct router *router, struct call *call, int64_t now) {
   router_retry_unentered(router, call, now);
 }
 
-static void unexpected(struct router *router, struct worker *worker) {
+void router_call_unexpected(struct router *router, struct worker *worker) {
   router->deployments[worker->deployment]->dropped++;
   if (++worker->bad_answers == LIMIT_BAD_ANSWERS) {
     router_log(router, worker->deployment,
@@ -369,9 +371,9 @@ static void unexpected(struct router *router, struct worker *worker) {
 
 void router_call_answered(struct router *router, struct worker *worker, struct message *message,
                           int64_t now) {
-  struct call *call = find_call(router, worker, message);
+  struct call *call = router_call_find(router, worker, message);
   if (!call) {
-    unexpected(router, worker);
+    router_call_unexpected(router, worker);
   } else if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR) {
     finish(router, worker, call, message, now);
     router_dispatch(router, router->deployments[worker->deployment], now);

@@ -7,8 +7,10 @@
 //   router_assign.c   slots, and which waiting call gets one
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
+//   router_stream.c   items, credit and progress pass through
 #pragma once
 
+#include "credit.h"
 #include "error.h"
 #include "limits.h"
 #include "message.h"
@@ -49,6 +51,8 @@ struct call {
   struct call_id parent;       // the call in which it was made; zero: none
   double workload, predicted;  // seconds on its worker
   struct payload *body;
+  struct credit credit;  // of its stream
+  bool has_items;        // its client got some
 };
 
 struct worker {
@@ -198,6 +202,11 @@ bool router_call_entered(const struct router *router, const struct call *call);
 void router_call_answered(struct router *router, struct worker *worker, struct message *message,
                           int64_t now);
 
+/// The call of `worker` that a message of its is about, or NULL.
+struct call *router_call_find(struct router *router, struct worker *worker,
+                              const struct message *message);
+/// A worker has said what nobody asked for: it may do so a few times.
+void router_call_unexpected(struct router *router, struct worker *worker);
 /// Whether an attempt before the current one has run.
 enum executed router_executed_before(const struct call *call);
 /// Adds what every error of a call says.
@@ -231,6 +240,13 @@ struct payload *router_retry_refusal(struct router *router, struct deployment *d
                                      const struct message *message, int64_t now);
 /// The error of a call that has just turned out to be poison.
 struct payload *router_retry_poison(struct router *router, const struct call *call, int64_t now);
+
+// router_stream.c
+/// ITEM or PROGRESS of a worker. Takes over the body.
+void router_stream_message(struct router *router, struct worker *worker, struct message *message,
+                           int64_t now);
+/// CREDIT of the client of `call`.
+void router_stream_credit(struct router *router, struct call *call, uint32_t bytes);
 
 // router_assign.c
 /// Gives waiting calls to workers as long as that can be done.

@@ -218,6 +218,10 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
     case MESSAGE_STARTED:
       router_call_answered(router, worker, message, now);
       return;  // which took the body
+    case MESSAGE_ITEM:
+    case MESSAGE_PROGRESS:
+      router_stream_message(router, worker, message, now);
+      return;
     case MESSAGE_READY:
       if (worker->state == WORKER_STARTING && !worker->killed &&
           message->generation == worker->generation)

@@ -11,8 +11,8 @@ static struct message last_message(const struct record *record, enum message_typ
       .type = (uint8_t)type, .id = record->id, .attempt = 1, .function = record->function};
 }
 
-static void send(struct world *world, uint32_t number, uint32_t deployment,
-                 struct message *message) {
+void client_sends(struct world *world, uint32_t number, uint32_t deployment,
+                  struct message *message) {
   struct person *person = &world->people[number];
   if (!person->latency) {
     shell_client_sends(world, number, deployment, message);
@@ -78,7 +78,8 @@ static void call(struct world *world, uint32_t number, struct call_options *opti
   record->function = options->function;
   record->workload = options->workload;
   record->default_timeout = options->timeout == 0;
-  send(world, number, options->deployment, &message);
+  stream_open(world, record, options);
+  client_sends(world, number, options->deployment, &message);
 }
 
 static struct record *recent(struct world *world, uint32_t number) {
@@ -100,6 +101,7 @@ static void call_any(struct world *world, uint32_t number) {
     options.attempts = chance_below(chance, 5);
     options.priority = (uint8_t)chance_below(chance, 3);
   }
+  stream_draw(world, &options);
   struct record *parent = chance_one_in(chance, world->rates.nests) ? recent(world, number) : NULL;
   if (parent) options.parent = parent->id;
   call(world, number, &options);
@@ -110,8 +112,10 @@ static void cancel(struct world *world, uint32_t number) {
   struct message message;
   if (!record) return;
   bool pending = client_cancel(world->people[number].client, record->id.counter, &message);
-  REQUIRE(world, pending == !record->told, "a client's core does not know which calls have ended");
-  if (pending) send(world, number, record->deployment, &message);
+  record->is_deaf = true;
+  REQUIRE(world, pending == !record->heard, "a client's core does not know which calls have ended");
+  client_checks(world, number);
+  if (pending) client_sends(world, number, record->deployment, &message);
 }
 
 // What no client of ours sends.
@@ -124,7 +128,7 @@ static void misbehave(struct world *world, uint32_t number) {
   struct record *others = world->people[other].connected ? recent(world, other) : NULL;
   struct call_options options = {.deployment = 0, .timeout = SECONDS(1), .workload = 1};
   struct message message;
-  switch (chance_below(chance, 7)) {
+  switch (chance_below(chance, 8)) {
     case 0:
       options.deployment = world->app_count + chance_below(chance, 2);
       call(world, number, &options);
@@ -141,23 +145,26 @@ static void misbehave(struct world *world, uint32_t number) {
       if (!own) return;
       message = last_message(own, MESSAGE_CALL);
       message.remaining = SECONDS(1);
-      send(world, number, own->deployment, &message);
+      client_sends(world, number, own->deployment, &message);
       return;
     case 4:  // another's id
       if (!others || other == number) return;
       message = last_message(others, MESSAGE_CALL);
       message.remaining = SECONDS(1);
-      send(world, number, others->deployment, &message);
+      client_sends(world, number, others->deployment, &message);
       return;
     case 5:  // ends another's call
       if (!others || other == number) return;
       message = last_message(others, MESSAGE_CANCEL);
-      send(world, number, others->deployment, &message);
+      client_sends(world, number, others->deployment, &message);
+      return;
+    case 6:
+      if (own) stream_greedy(world, own);
       return;
     default:
       if (!own) return;
       message = last_message(own, strange[chance_below(chance, 4)]);
-      send(world, number, own->deployment, &message);
+      client_sends(world, number, own->deployment, &message);
       return;
   }
 }
@@ -188,6 +195,7 @@ void client_acts(struct world *world, const struct event *event) {
 void client_checks(struct world *world, uint32_t number) {
   struct person *person = &world->people[number];
   struct completion completion;
+  stream_checks(world, number);
   while (client_next(person->client, &completion)) {
     struct record *record = record_at(world, completion.tag);
     REQUIRE(world, !record->told, "a client ends its call %u twice", record->number);
@@ -195,9 +203,18 @@ void client_checks(struct world *world, uint32_t number) {
             record->number);
     REQUIRE(world, !person->connected || completion.ok == record->result,
             "a client takes an error for a result");
+    REQUIRE(world, record->is_deaf || !person->connected || record->taken == record->passed,
+            "a client ends its call %u before all items were taken", record->number);
     record->told = true;
     payload_unref(completion.body);
   }
+}
+
+void client_hears(struct world *world, uint32_t number, struct message *message) {
+  struct record *record = record_find(world, message->id);
+  if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR) record->heard = true;
+  client_message(world->people[number].client, message, world->now);
+  client_checks(world, number);
 }
 
 void client_gets(struct world *world, struct event *event) {
@@ -206,8 +223,7 @@ void client_gets(struct world *world, struct event *event) {
     payload_unref(event->message.body);
     return;
   }
-  client_message(person->client, &event->message, world->now);
-  client_checks(world, event->who);
+  client_hears(world, event->who, &event->message);
 }
 
 // ---- all of them ----
@@ -245,9 +261,10 @@ void clients_cancel_all(struct world *world) {
     struct person *person = &world->people[i];
     for (uint32_t k = 0; person->connected && k < person->record_count; k++) {
       struct message message;
+      person->records[k]->is_deaf |= !person->records[k]->told;
       if (!person->records[k]->told &&
           client_cancel(person->client, person->records[k]->id.counter, &message))
-        send(world, i, person->records[k]->deployment, &message);
+        client_sends(world, i, person->records[k]->deployment, &message);
     }
   }
 }

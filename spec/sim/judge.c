@@ -73,6 +73,8 @@ static bool has_cause(const struct world *world, const struct record *record, in
       return record->lost;
     case ERROR_POISON_CALL:
       return record->poison;
+    case ERROR_INTERNAL:
+      return record->overdrawn;
     case ERROR_DEPLOYMENT_FAILED:
       return app->failed && record->where == IN_QUEUE;
     default:
@@ -344,6 +346,7 @@ void judge_step(struct world *world) {
     check_waiting(world, &world->apps[app]);
   if (world->tick && world->step % LOOK_EVERY < LOOK_EVERY / 4)
     check_deadlines(world, &world->apps[app]);
+  stream_judge_step(world);
   world->relayed = NULL;
   world->relaying = NULL;
   world->tick = world->canary_lives = false;

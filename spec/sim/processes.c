@@ -15,7 +15,7 @@ static int64_t latency(struct world *world) {
   return chance_time(&world->chance, most);
 }
 
-static void say(struct world *world, uint32_t number, struct message *message, bool control) {
+void process_says(struct world *world, uint32_t number, struct message *message, bool control) {
   struct process *process = &world->processes[number];
   int64_t *last = control ? &process->control_out : &process->data_out;
   int64_t at = world->now + latency(world);
@@ -38,7 +38,7 @@ static struct payload *error_of(enum error_name name, enum executed executed) {
   return error_end(&writer);
 }
 
-static struct message about(struct world *world, const struct held *held, enum message_type type) {
+struct message process_about(struct world *world, const struct held *held, enum message_type type) {
   return (struct message){.type = (uint8_t)type,
                           .id = held->record->id,
                           .attempt = held->attempt,
@@ -47,21 +47,21 @@ static struct message about(struct world *world, const struct held *held, enum m
 }
 
 static void give_back(struct world *world, uint32_t number, const struct held *held) {
-  struct message message = about(world, held, MESSAGE_GIVE_BACK);
-  say(world, number, &message, false);
+  struct message message = process_about(world, held, MESSAGE_GIVE_BACK);
+  process_says(world, number, &message, false);
 }
 
 static void say_cancelled(struct world *world, uint32_t number, const struct held *held,
                           enum executed executed) {
-  struct message message = about(world, held, MESSAGE_ERROR);
+  struct message message = process_about(world, held, MESSAGE_ERROR);
   message.body = error_of(ERROR_CANCELLED, executed);
-  say(world, number, &message, false);
+  process_says(world, number, &message, false);
 }
 
 static void say_goodbye(struct world *world, uint32_t number, enum phase phase) {
   struct message message = {.type = MESSAGE_GOODBYE, .reason = (uint8_t)phase};
   message.body = phase ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES) : NULL;
-  say(world, number, &message, true);
+  process_says(world, number, &message, true);
 }
 
 // ---- start ----
@@ -142,7 +142,7 @@ void process_loaded(struct world *world, const struct event *event) {
                             .generation = process->generation,
                             .code = other,
                             .body = ready_body(world, event->who, other)};
-  say(world, event->who, &message, false);
+  process_says(world, event->who, &message, false);
 }
 
 // ---- end ----
@@ -157,7 +157,7 @@ static void haunt(struct world *world, uint32_t number, int64_t from) {
     enum message_type type = types[chance_below(&world->chance, 5)];
     struct message message = {.type = (uint8_t)type, .generation = process->generation};
     if (type == MESSAGE_RESULT && process->held_count) {
-      message = about(world, &process->held[0], type);
+      message = process_about(world, &process->held[0], type);
       message.body = result_of(process->held[0].record, message.sequence);
     } else if (type == MESSAGE_READY) {
       message.body = ready_body(world, number, false);
@@ -194,7 +194,7 @@ static void end_if_done(struct world *world, uint32_t number) {
 
 bool process_paused(struct world *world, const struct event *event) {
   if (event->kind != WORKER_GETS && event->kind != WORKER_LOADED && event->kind != WORKER_ENTERS &&
-      event->kind != WORKER_ENDS)
+      event->kind != WORKER_ENDS && event->kind != WORKER_YIELDS)
     return false;
   const struct process *process = &world->processes[event->who];
   if (!process->alive || process->generation != event->generation ||
@@ -213,7 +213,7 @@ uint64_t process_page(const struct process *process) {
 
 // ---- calls ----
 
-static struct held *find(struct process *process, uint64_t sequence) {
+struct held *process_held(struct process *process, uint64_t sequence) {
   for (uint32_t i = 0; i < process->held_count; i++)
     if (process->held[i].sequence == sequence) return &process->held[i];
   return NULL;
@@ -249,9 +249,9 @@ static void enter(struct world *world, uint32_t number, struct held *held) {
   process->entered = held->sequence;
   truth_entered(world, record);
   if (chance_one_in(&world->chance, world->rates.says_started)) {
-    struct message message = about(world, held, MESSAGE_STARTED);
+    struct message message = process_about(world, held, MESSAGE_STARTED);
     message.epoch = 0;
-    say(world, number, &message, false);
+    process_says(world, number, &message, false);
   }
   int64_t time = service_time(world, process, record);
   if (fault(world, world->rates.dies_in_call))
@@ -259,6 +259,7 @@ static void enter(struct world *world, uint32_t number, struct held *held) {
               process->generation)
         ->sequence = 11;
   if (fault(world, world->rates.hangs) && (!record->default_timeout || fault(world, 16))) return;
+  if (stream_enters(world, number, held, time)) return;
   event_add(world, world->now + time, WORKER_ENDS, number, process->generation)->sequence =
       held->sequence;
 }
@@ -290,7 +291,8 @@ static void get_call(struct world *world, uint32_t number, const struct message 
   struct held *held = &process->held[process->held_count++];
   *held = (struct held){.record = record_of(world, message->body),
                         .sequence = message->sequence,
-                        .attempt = message->attempt};
+                        .attempt = message->attempt,
+                        .credit = credit_of(message->credit)};
   process->seen = message->sequence;
   if (take_cancel(process, message->sequence)) {
     say_cancelled(world, number, held, EXECUTED_NO);
@@ -313,7 +315,7 @@ static void get_call(struct world *world, uint32_t number, const struct message 
 
 static void get_cancel(struct world *world, uint32_t number, const struct message *message) {
   struct process *process = &world->processes[number];
-  struct held *held = find(process, message->sequence);
+  struct held *held = process_held(process, message->sequence);
   if (!held) {
     if (message->sequence > process->seen && process->cancel_count < HELD)
       process->cancels[process->cancel_count++] = message->sequence;
@@ -355,11 +357,14 @@ void process_gets(struct world *world, struct event *event) {
       case MESSAGE_CANCEL:
         get_cancel(world, event->who, message);
         break;
+      case MESSAGE_CREDIT:
+        stream_gets_credit(world, event->who, message);
+        break;
       case MESSAGE_DRAIN:
         get_drain(world, event->who);
         break;
       case MESSAGE_PING:
-        if (!process->deaf) say(world, event->who, &pong, true);
+        if (!process->deaf) process_says(world, event->who, &pong, true);
         break;
       default:
         break;
@@ -372,11 +377,11 @@ void process_gets(struct world *world, struct event *event) {
 
 // Answers that nobody asked for: a call of another worker, one that has ended, another epoch.
 static void meddle(struct world *world, uint32_t number, const struct held *held) {
-  struct message message = about(world, held, MESSAGE_RESULT);
+  struct message message = process_about(world, held, MESSAGE_RESULT);
   if (fault(world, world->rates.wrong_epoch)) {
     message.epoch++;
     message.body = payload_copy("wrong", 5);
-    say(world, number, &message, false);
+    process_says(world, number, &message, false);
   }
   if (!fault(world, world->rates.for_others)) return;
   uint32_t other = chance_below(&world->chance, world->seat_count);
@@ -388,15 +393,15 @@ static void meddle(struct world *world, uint32_t number, const struct held *held
   message.epoch = world->epoch;
   message.sequence = chance_below(&world->chance, 2) ? record->sequence : held->sequence;
   message.body = payload_copy("wrong", 5);
-  say(world, number, &message, false);
+  process_says(world, number, &message, false);
 }
 
 static void flood(struct world *world, uint32_t number, const struct held *held) {
   for (int i = 0; i < FLOOD; i++) {
-    struct message message = about(world, held, MESSAGE_RESULT);
+    struct message message = process_about(world, held, MESSAGE_RESULT);
     message.attempt++;
     message.body = payload_copy("wrong", 5);
-    say(world, number, &message, false);
+    process_says(world, number, &message, false);
   }
 }
 
@@ -404,24 +409,25 @@ static void answer(struct world *world, uint32_t number, const struct held *held
   bool raises = chance_one_in(&world->chance, world->rates.raises);
   int copies = fault(world, world->rates.twice) ? 2 : 1;
   for (int i = 0; i < copies; i++) {
-    struct message message = about(world, held, raises ? MESSAGE_ERROR : MESSAGE_RESULT);
+    struct message message = process_about(world, held, raises ? MESSAGE_ERROR : MESSAGE_RESULT);
     // `code` means nothing in ERROR; here it tells truth.c that the function raised.
     message.code = raises;
     message.elapsed = world->apps[held->record->deployment].service[held->record->function];
     message.body = raises ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES)
                           : result_of(held->record, held->sequence);
-    say(world, number, &message, false);
+    process_says(world, number, &message, false);
   }
 }
 
 void process_ends(struct world *world, const struct event *event) {
   struct process *process = &world->processes[event->who];
   if (!process->alive || process->generation != event->generation) return;
-  struct held *found = find(process, event->sequence);
+  struct held *found = process_held(process, event->sequence);
   if (!found) return;
   struct held held = *found;
   drop(process, found);
   meddle(world, event->who, &held);
+  stream_meddles(world, event->who, &held);
   if (held.cancelled) {
     say_cancelled(world, event->who, &held, EXECUTED_YES);
     if (fault(world, world->rates.taints)) {
@@ -432,6 +438,8 @@ void process_ends(struct world *world, const struct event *event) {
   } else {
     answer(world, event->who, &held);
   }
+  if (held.record->flags & CALL_STREAM && fault(world, world->rates.item_late))
+    stream_says_item(world, event->who, &held);
   if (fault(world, world->rates.flood)) flood(world, event->who, &held);
   if (fault(world, world->rates.deaf)) process->deaf = true;
   if (fault(world, world->rates.paused))

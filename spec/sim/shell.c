@@ -34,6 +34,8 @@ void shell_client_sends(struct world *world, uint32_t number, uint32_t deploymen
     if (first) truth_arrives(world, record, message);
   } else if (message->type == MESSAGE_CANCEL) {
     truth_cancels(world, number, message);
+  } else if (message->type == MESSAGE_CREDIT) {
+    stream_truth_credit(world, number, message);
   }
   router_client_message(world->router, number, deployment, message, world->now);
   shell_actions(world);
@@ -89,10 +91,12 @@ void shell_drain(struct world *world) {
 static void send_to_client(struct world *world, struct action *action) {
   struct person *person = &world->people[action->peer];
   trace(world, CLIENT_GETS, action->peer, person->incarnation, &action->message);
-  judge_outcome(world, action);
+  if (action->message.type == MESSAGE_ITEM || action->message.type == MESSAGE_PROGRESS)
+    stream_judge(world, action);
+  else
+    judge_outcome(world, action);
   if (!person->latency) {
-    client_message(person->client, &action->message, world->now);
-    client_checks(world, action->peer);
+    client_hears(world, action->peer, &action->message);
     return;
   }
   int64_t at = world->now + chance_time(&world->chance, 2 * person->latency);
@@ -105,8 +109,10 @@ static void send_to_worker(struct world *world, struct action *action) {
   struct process *process = &world->processes[action->worker];
   bool is_call = action->message.type == MESSAGE_CALL;
   if (is_call) judge_dispatched(world, action);
+  bool is_credit = action->message.type == MESSAGE_CREDIT;
+  if (is_credit) stream_judge_credit(world, action);
   if (action->message.type == MESSAGE_PING) judge_pinged(world, action);
-  int64_t *last = is_call ? &process->data_in : &process->control_in;
+  int64_t *last = is_call || is_credit ? &process->data_in : &process->control_in;
   int64_t at = world->now + chance_time(&world->chance, 2 * world->worker_latency);
   if (at < *last) at = *last;
   *last = at;

@@ -3,14 +3,16 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local ALL = '--seeds 1-200 --steps 100000'
 
 local BUGS = {
-  'budget_forgotten', 'deadline_forgotten', 'grace_forgotten', 'lost_requeue', 'no_fence', 'poison_forgotten', 'second_result', 'sent_twice', 'slot_kept',
+  'budget_forgotten', 'credit_lost', 'credit_twice', 'deadline_forgotten', 'grace_forgotten', 'item_late', 'lost_requeue',
+  'no_fence', 'overdrawn', 'poison_forgotten', 'second_result', 'sent_twice', 'slot_kept', 'stream_retried',
   'unready',
 }
 
 -- What is never seen is not simulated.
 local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
-  'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall',
+  'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal',
+  'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
   'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',

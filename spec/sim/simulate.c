@@ -52,6 +52,10 @@ static void print(const struct statistics *statistics) {
   } rows[] = {
       {"results", statistics->results},
       {"dispatched", statistics->dispatched},
+      {"items", statistics->items},
+      {"credit", statistics->credits},
+      {"progress", statistics->progress},
+      {"streams overdrawn", statistics->overdrawn},
       {"requeued", statistics->requeued},
       {"tried again", statistics->retried},
       {"not tried again for want of budget", statistics->refused_retries},

@@ -299,8 +299,8 @@ void truth_entered(struct world *world, struct record *record) {
           record->entries);
 }
 
-static struct record *slot_of(struct world *world, const struct seat *seat,
-                              const struct message *message) {
+struct record *truth_slot_of(struct world *world, const struct seat *seat,
+                             const struct message *message) {
   for (uint32_t i = 0; i < seat->slot_count; i++) {
     struct record *record = seat->slots[i];
     if (record->sequence != message->sequence) continue;
@@ -313,8 +313,8 @@ static struct record *slot_of(struct world *world, const struct seat *seat,
 }
 
 static void answered(struct world *world, struct seat *seat, const struct message *message) {
-  struct record *record = slot_of(world, seat, message);
-  if (!record) {
+  struct record *record = truth_slot_of(world, seat, message);
+  if (!record || (record->passed && message->type == MESSAGE_GIVE_BACK)) {
     seat->bad_answers++;
     world->statistics->bad_answers++;
   } else if (message->type == MESSAGE_GIVE_BACK) {
@@ -381,6 +381,10 @@ void truth_worker_sends(struct world *world, const struct event *event) {
       break;
     case MESSAGE_PONG:
       if (message->sequence == seat->pings) seat->unanswered = 0;
+      break;
+    case MESSAGE_ITEM:
+    case MESSAGE_PROGRESS:
+      stream_truth(world, seat, message);
       break;
     default:
       answered(world, seat, message);

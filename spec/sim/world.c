@@ -34,6 +34,9 @@ static void draw_rates(struct world *world) {
       .for_others = draw_rate(chance, 16),
       .wrong_epoch = draw_rate(chance, 16),
       .given_back = draw_rate(chance, 16),
+      .overdraws = draw_rate(chance, 4),
+      .item_late = draw_rate(chance, 8),
+      .item_strange = draw_rate(chance, 16),
       .says_started = draw_rate(chance, 2),
       .deaf = draw_rate(chance, 128),
       .paused = draw_rate(chance, 128),
@@ -45,6 +48,7 @@ static void draw_rates(struct world *world) {
       .vanish = draw_rate(chance, 256),
       .nests = draw_rate(chance, 4),
       .limits = draw_rate(chance, 2),
+      .streams = draw_rate(chance, 1),
       .mischief = draw_rate(chance, 8),
       .burst = draw_rate(chance, 256),
       .default_timeout = draw_rate(chance, 2),
@@ -152,6 +156,12 @@ static void happen(struct world *world, struct event *event) {
       break;
     case WORKER_ENDS:
       process_ends(world, event);
+      break;
+    case WORKER_YIELDS:
+      stream_yields(world, event);
+      break;
+    case CLIENT_READS:
+      stream_reads(world, event);
       break;
     case WORKER_DIES:
       process_dies(world, event->who, event->generation, event->sequence ? LOST_SIGNAL : LOST_EXIT,

@@ -6,6 +6,7 @@
 //   clients.c    clients: some well-behaved, some not
 //   processes.c  workers' processes: slow, dying, answering twice or for others
 //   shell.c      stands where host/io stands: brings events to the router, carries out its actions
+//   streams.c    items, credit and progress: who says them, what is true, what may be passed on
 //   truth.c      knows what really happened
 //   judge.c      holds each action of the router against that
 #pragma once
@@ -15,6 +16,7 @@
 #include <stdio.h>
 
 #include "../../host/core/client.h"
+#include "../../host/core/credit.h"
 #include "../../host/core/limits.h"
 #include "../../host/core/message.h"
 #include "../../host/core/payload.h"
@@ -48,7 +50,9 @@ enum happening {
   WORKER_SENDS,  // its message reaches the router
   WORKER_LOADED,
   WORKER_ENTERS,
-  WORKER_ENDS,  // a call
+  WORKER_ENDS,    // a call
+  WORKER_YIELDS,  // an item
+  CLIENT_READS,
   WORKER_DIES,
   WORKER_LOST_SEEN,  // the router is told that a process has ended
   TICK,
@@ -82,6 +86,8 @@ struct moment {
 
 enum where { AT_CLIENT, IN_QUEUE, IN_SLOT, AT_END };
 
+enum reader { READS_AT_ONCE, READS_SLOWLY, READS_NEVER };
+
 struct record {
   struct record *older, *newer;  // those the router knows, by deployment, in the order of serving
   struct call_id id;
@@ -94,7 +100,8 @@ struct record {
   bool cancelled;        // its client has asked for it
   bool never;            // an outcome said that the function was not entered
   bool result;           // the outcome was a result
-  bool told;             // its client has it
+  bool heard;            // it has reached its client
+  bool told;             // its client has taken it
   int refusal;           // the enum error_name with which it has to be refused, or -1
   uint32_t incarnation;  // of its client
   int64_t admitted, deadline, queue_deadline, answered_at;
@@ -112,6 +119,13 @@ struct record {
   bool poison;           // it has to end as such
   int64_t paused_until;  // in the queue: until then it may wait for its next attempt
   uint32_t entries;      // real ones
+
+  uint32_t flags;
+  enum reader reader;
+  struct credit credit;     // what is out
+  uint64_t passed, taken;   // items: by the router, by its client
+  uint64_t yielded;         // progress: the latest that the router has passed on
+  bool overdrawn, is_deaf;  // its worker has; its client wants no more items
 };
 
 // ---- clients ----
@@ -136,6 +150,11 @@ struct held {
   uint64_t sequence;
   uint32_t attempt;
   bool entered, cancelled;
+  struct credit credit;
+  uint64_t yielded;     // items
+  uint32_t items_left;  // to be yielded before it ends
+  bool waits;           // for credit
+  int64_t gap;          // between items
 };
 
 // What really stands in a place.
@@ -205,13 +224,15 @@ struct app {
 struct rates {
   uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first;
   uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
-      wrong_epoch, given_back, says_started, deaf, paused, stubborn, taints, zombie, flood;
-  uint32_t cancel, vanish, nests, limits, mischief, burst, default_timeout, quick_timeout,
+      wrong_epoch, given_back, overdraws, item_late, item_strange, says_started, deaf, paused,
+      stubborn, taints, zombie, flood;
+  uint32_t cancel, vanish, nests, limits, mischief, burst, default_timeout, quick_timeout, streams,
       burst_latency;
 };
 
 struct statistics {
   uint64_t outcomes[32];  // by enum error_name
+  uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t kills, starts, canaries, failed, zombies, bad_answers, grace_kills, heartbeat_kills,
       reserved;
@@ -247,8 +268,12 @@ struct world {
   struct record *arriving;         // admitted or refused in this step
   const struct payload *relaying;  // body of the answer that is being brought to the router
   struct record *relayed;          // whose it is
-  bool tick;                       // this step is one
-  bool canary_lives;               // in this step a failed deployment came back
+  const struct payload *passing;   // body of the item that the router has to pass on in this step
+  struct record *passed;           // whose item, or progress, it is
+  struct record *credited;         // whose worker has to get `credit` bytes in this step
+  uint32_t credit;
+  bool tick;          // this step is one
+  bool canary_lives;  // in this step a failed deployment came back
 
   struct heap_entry *heap;
   uint32_t heap_count, heap_capacity, order;
@@ -285,16 +310,25 @@ uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics
 bool fault(struct world *world, uint32_t one_in);
 
 // clients.c
+/// Sends a message after the client's latency.
+void client_sends(struct world *world, uint32_t number, uint32_t deployment,
+                  struct message *message);
 void clients_open(struct world *world);
 void clients_close(struct world *world);
 void client_acts(struct world *world, const struct event *event);
 void client_gets(struct world *world, struct event *event);
+/// A message of the router reaches it; takes over the body.
+void client_hears(struct world *world, uint32_t number, struct message *message);
 /// Takes the completions of a client.
 void client_checks(struct world *world, uint32_t number);
 uint64_t clients_pending(const struct world *world);
 void clients_cancel_all(struct world *world);
 
 // processes.c
+/// Sends a message after the worker's latency; of its data connection unless `control`.
+void process_says(struct world *world, uint32_t number, struct message *message, bool control);
+struct message process_about(struct world *world, const struct held *held, enum message_type type);
+struct held *process_held(struct process *process, uint64_t sequence);
 void process_start(struct world *world, uint32_t number, uint32_t generation);
 void process_gets(struct world *world, struct event *event);
 void process_loaded(struct world *world, const struct event *event);
@@ -320,6 +354,32 @@ void shell_drain(struct world *world);
 /// Carries out all actions of the router.
 void shell_actions(struct world *world);
 
+// streams.c
+/// What a call of a client may have to do with streams.
+void stream_draw(struct world *world, struct call_options *options);
+/// Its client begins to read.
+void stream_open(struct world *world, struct record *record, const struct call_options *options);
+/// Takes what there is to read and the news of a client.
+void stream_reads(struct world *world, const struct event *event);
+void stream_checks(struct world *world, uint32_t client);
+/// Credit that a client gives and should not.
+void stream_greedy(struct world *world, struct record *record);
+/// A function was entered: items are planned. False: it yields none.
+bool stream_enters(struct world *world, uint32_t seat, struct held *held, int64_t time);
+void stream_yields(struct world *world, const struct event *event);
+void stream_gets_credit(struct world *world, uint32_t seat, const struct message *message);
+/// An item, with credit or without.
+void stream_says_item(struct world *world, uint32_t seat, struct held *held);
+/// What no function of ours yields.
+void stream_meddles(struct world *world, uint32_t seat, const struct held *held);
+/// An item or progress arrives at the router / credit does.
+void stream_truth(struct world *world, struct seat *seat, const struct message *message);
+void stream_truth_credit(struct world *world, uint32_t client, const struct message *message);
+/// The router passes on.
+void stream_judge(struct world *world, const struct action *action);
+void stream_judge_credit(struct world *world, const struct action *action);
+void stream_judge_step(struct world *world);
+
 // truth.c
 struct record *record_new(struct world *world, uint32_t client, struct call_id id);
 /// The call of a client that is connected, or NULL.
@@ -336,6 +396,9 @@ void truth_entered(struct world *world, struct record *record);
 void truth_worker_sends(struct world *world, const struct event *event);
 void truth_lost(struct world *world, uint32_t number);
 void truth_drains(struct world *world);
+/// The call in a slot that a message of its worker is about, or NULL.
+struct record *truth_slot_of(struct world *world, const struct seat *seat,
+                             const struct message *message);
 /// Puts a call elsewhere and keeps all counts.
 void truth_move(struct world *world, struct record *record, enum where where);
 /// It has to be answered in this step.

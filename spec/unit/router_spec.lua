@@ -4,6 +4,7 @@ describe('the router', function()
   program.checks('check_router')
   program.checks('check_router_assign')
   program.checks('check_router_retry')
+  program.checks('check_router_stream')
 
   describe('and its workers:', function()
     program.checks('check_router_worker')

@@ -1,6 +1,7 @@
 // Checks of host/core/client.c.
 #include "../../../host/core/client.h"
 
+#include "../../../host/core/credit.h"
 #include "../../../host/core/cursor.h"
 #include "../../../host/core/limits.h"
 #include "../../../host/core/payload.h"
@@ -194,6 +195,155 @@ static void frees_all(void) {
   client_free(NULL);
 }
 
+// ---- streams ----
+
+enum { ITEM = 1000 };
+
+static uint64_t stream(struct client *client, uint32_t window) {
+  struct call_options options = {
+      .timeout = SECONDS(2), .flags = CALL_STREAM | CALL_PROGRESS, .window = window, .tag = 7};
+  struct message message;
+  uint64_t number;
+  EXPECT_EQUAL(CLIENT_OK, client_call(client, &options, NULL, 0, &message, &number));
+  EXPECT_EQUAL(window, message.credit);
+  return number;
+}
+
+static void get_item(struct client *client, uint64_t number, unsigned char first) {
+  struct message message = {.type = MESSAGE_ITEM, .id = {SESSION, number}};
+  message.body = payload_new(ITEM);
+  memset(message.body->bytes, first, ITEM);
+  client_message(client, &message, 0);
+}
+
+static void get_progress(struct client *client, uint64_t number, double n) {
+  struct message message = {.type = MESSAGE_PROGRESS, .id = {SESSION, number}, .n = n};
+  client_message(client, &message, 0);
+}
+
+// The first byte of the next item, or -1. `credit` becomes what is given back.
+static int take_item(struct client *client, uint64_t number, uint32_t *credit) {
+  struct payload *body;
+  struct message message;
+  uint64_t tag;
+  *credit = 0;
+  if (!client_item(client, number, &body, &tag, &message)) return -1;
+  int first = body->bytes[0];
+  EXPECT_EQUAL(7, tag);
+  payload_unref(body);
+  if (message.type) {
+    EXPECT_EQUAL(MESSAGE_CREDIT, message.type);
+    EXPECT_EQUAL(number, message.id.counter);
+    *credit = message.credit;
+  }
+  return first;
+}
+
+static void items(void) {
+  struct client *client = client_new(SESSION);
+  struct completion completion;
+  uint32_t credit;
+  uint64_t number = stream(client, 100 * 1000);
+  for (unsigned char i = 0; i < 40; i++) get_item(client, number, i);
+  answer(client, number, MESSAGE_RESULT);
+  EXPECT_EQUAL(0, client_pending(client));
+  for (int i = 0; i < 40; i++) {
+    EXPECT(!client_ended(client, number) && !client_take(client, number, &completion));
+    EXPECT_EQUAL(i, take_item(client, number, &credit));
+  }
+  EXPECT_EQUAL(-1, take_item(client, number, &credit));
+  EXPECT(client_ended(client, number));
+  get_item(client, number, 40);
+  EXPECT_EQUAL(-1, take_item(client, number, &credit));
+  EXPECT(client_take(client, number, &completion) && completion.ok);
+  payload_unref(completion.body);
+  client_free(client);
+}
+
+static void gives_credit(void) {
+  struct client *client = client_new(SESSION);
+  uint32_t credit, window = (uint32_t)(10 * credit_cost(ITEM));
+  uint64_t number = stream(client, window), given = 0;
+  for (int i = 0; i < 100; i++) {
+    get_item(client, number, 1);
+    EXPECT_EQUAL(1, take_item(client, number, &credit));
+    EXPECT_EQUAL(i % 5 == 4 ? window / 2 : 0, credit);
+    given += credit;
+  }
+  EXPECT_EQUAL(100 * credit_cost(ITEM), given);
+  // One item that is larger than the window comes back at once.
+  number = stream(client, 1);
+  get_item(client, number, 1);
+  EXPECT_EQUAL(1, take_item(client, number, &credit));
+  EXPECT_EQUAL(credit_cost(ITEM), credit);
+  client_free(client);
+}
+
+static void news(void) {
+  struct client *client = client_new(SESSION);
+  struct completion completion;
+  struct news got;
+  uint32_t credit;
+  uint64_t number = stream(client, 0);
+  get_item(client, number, 1);
+  EXPECT(!client_news(client, &got));  // nobody has asked for it
+  EXPECT_EQUAL(1, take_item(client, number, &credit));
+  EXPECT_EQUAL(-1, take_item(client, number, &credit));
+  get_item(client, number, 2);
+  get_item(client, number, 3);
+  get_progress(client, number, 1);
+  get_progress(client, number, 2);
+  EXPECT_EQUAL(1, client_told(client));
+  EXPECT(client_news(client, &got) && got.call == number && got.tag == 7);
+  EXPECT(got.has_item && got.has_progress && got.n == 2);
+  EXPECT(!client_news(client, &got));
+  EXPECT_EQUAL(2, take_item(client, number, &credit));
+  EXPECT_EQUAL(3, take_item(client, number, &credit));
+  get_progress(client, number, 3);
+  answer(client, number, MESSAGE_ERROR);
+  EXPECT(!client_next(client, &completion));  // the progress comes first
+  EXPECT(client_news(client, &got) && got.has_progress && !got.has_item && got.n == 3);
+  EXPECT(client_next(client, &completion) && !completion.ok);
+  payload_unref(completion.body);
+  client_free(client);
+}
+
+static void drops_items(void) {
+  struct client *client = client_new(SESSION);
+  struct completion completion;
+  struct message message;
+  struct news got;
+  uint32_t credit;
+  uint64_t number = stream(client, 0), ended = stream(client, 0), plain = call(client, 0, NULL);
+  EXPECT_EQUAL(-1, take_item(client, number, &credit));
+  get_item(client, number, 1);
+  get_progress(client, number, 1);
+  EXPECT(client_cancel(client, number, &message));
+  get_item(client, number, 1);
+  get_progress(client, number, 1);
+  EXPECT(!client_news(client, &got));
+  EXPECT_EQUAL(-1, take_item(client, number, &credit));
+  answer(client, number, MESSAGE_ERROR);
+  EXPECT(client_take(client, number, &completion));
+  payload_unref(completion.body);
+  get_item(client, ended, 1);
+  answer(client, ended, MESSAGE_RESULT);
+  EXPECT(!client_cancel(client, ended, &message));
+  EXPECT(client_take(client, ended, &completion));
+  payload_unref(completion.body);
+  get_item(client, plain, 1);  // which is no stream
+  EXPECT_EQUAL(-1, take_item(client, plain, &credit));
+  client_free(client);
+}
+
+static void frees_items(void) {
+  struct client *client = client_new(SESSION);
+  uint64_t number = stream(client, 0);
+  for (int i = 0; i < 100; i++) get_item(client, number, 1);
+  client_lost(client, 0);
+  client_free(client);
+}
+
 static const struct check checks[] = {
     {"makes calls with an id, an attempt and the time they have", makes_calls},
     {"gives no number twice, also where it uses a place again", numbers},
@@ -205,5 +355,10 @@ static const struct check checks[] = {
     {"ends all calls in RouterLost when the connection is gone", loses_router},
     {"refuses the call that is one too many", limit},
     {"frees what was not taken", frees_all},
+    {"keeps the items of a stream in order, and ends it when they were taken", items},
+    {"gives credit back in portions of half a window", gives_credit},
+    {"has news for who waits for an item, and the latest progress before the end", news},
+    {"drops the items of a stream that is cancelled", drops_items},
+    {"frees items that were not taken", frees_items},
 };
 CHECK_MAIN(checks)

@@ -10,10 +10,10 @@ enum {
 // ---- messages ----
 
 static const enum message_type types[] = {
-    MESSAGE_HELLO,  MESSAGE_WELCOME,   MESSAGE_START,  MESSAGE_READY,
-    MESSAGE_CALL,   MESSAGE_STARTED,   MESSAGE_RESULT, MESSAGE_ERROR,
-    MESSAGE_CANCEL, MESSAGE_GIVE_BACK, MESSAGE_LOG,    MESSAGE_PING,
-    MESSAGE_PONG,   MESSAGE_SCORE,     MESSAGE_DRAIN,  MESSAGE_GOODBYE};
+    MESSAGE_HELLO,   MESSAGE_WELCOME, MESSAGE_START,  MESSAGE_READY,   MESSAGE_CALL,
+    MESSAGE_STARTED, MESSAGE_RESULT,  MESSAGE_ERROR,  MESSAGE_CANCEL,  MESSAGE_GIVE_BACK,
+    MESSAGE_LOG,     MESSAGE_PING,    MESSAGE_PONG,   MESSAGE_SCORE,   MESSAGE_DRAIN,
+    MESSAGE_GOODBYE, MESSAGE_ITEM,    MESSAGE_CREDIT, MESSAGE_PROGRESS};
 enum { TYPES = sizeof types / sizeof *types };
 
 static struct payload *random_body(struct chance *chance) {
@@ -27,8 +27,9 @@ static struct payload *random_body(struct chance *chance) {
 static struct message random_message(struct chance *chance, enum message_type type) {
   const enum message_type t = type;
   bool has_id = t == MESSAGE_CALL || t == MESSAGE_STARTED || t == MESSAGE_RESULT ||
-                t == MESSAGE_ERROR || t == MESSAGE_CANCEL || t == MESSAGE_GIVE_BACK;
-  bool has_epoch = (has_id && t != MESSAGE_STARTED && t != MESSAGE_CANCEL) ||
+                t == MESSAGE_ERROR || t == MESSAGE_CANCEL || t == MESSAGE_GIVE_BACK ||
+                t == MESSAGE_ITEM || t == MESSAGE_CREDIT || t == MESSAGE_PROGRESS;
+  bool has_epoch = (has_id && t != MESSAGE_STARTED && t != MESSAGE_CANCEL && t != MESSAGE_CREDIT) ||
                    t == MESSAGE_WELCOME || t == MESSAGE_START;
   bool has_function = t == MESSAGE_CALL || t == MESSAGE_SCORE;
   bool has_time = t == MESSAGE_CALL || t == MESSAGE_DRAIN;
@@ -53,6 +54,10 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (t == MESSAGE_CALL && chance_below(chance, 2)) m.attempts = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CALL && chance_below(chance, 2))
     m.parent = (struct call_id){chance_next(chance), 5};
+  if (t == MESSAGE_CREDIT || (t == MESSAGE_CALL && chance_below(chance, 2)))
+    m.credit = (uint32_t)chance_number(chance) | 1;
+  if (t == MESSAGE_PROGRESS) m.n = (double)chance_number(chance) / 3;
+  if (t == MESSAGE_PROGRESS && chance_below(chance, 2)) m.total = (double)chance_number(chance);
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
@@ -97,6 +102,9 @@ static void expect_same(const struct message *expected, const struct message *go
   EXPECT_EQUAL(expected->attempts, got->attempts);
   EXPECT_EQUAL(expected->parent.session, got->parent.session);
   EXPECT_EQUAL(expected->parent.counter, got->parent.counter);
+  EXPECT_EQUAL(expected->credit, got->credit);
+  EXPECT(!memcmp(&expected->n, &got->n, sizeof got->n));
+  EXPECT(!memcmp(&expected->total, &got->total, sizeof got->total));
   expect_same_body(expected->body, got->body);
 }
 

@@ -161,6 +161,7 @@ static void refuses_other_headers(void) {
   expect_bad(judge_frame(CONTENT("\x91\xa4PING")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x00")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x15")), "type", 5);
+  expect_bad(judge_frame(CONTENT("\x91\x0e")), "type", 5);  // not in use
   expect_bad(judge_frame(CONTENT("\x91\xff")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xcd\1\x10")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xc1")), "type", 5);
@@ -172,12 +173,32 @@ static void refuses_other_headers(void) {
   expect_bad(judge_frame(CONTENT("\x91\x10")), "type", 6);
 }
 
-static void refuses_streams(void) {
-  for (unsigned char type = MESSAGE_ITEM; type <= MESSAGE_PROGRESS; type++) {
-    unsigned char content[] = {0x92, type, 0x01};
-    EXPECT_EQUAL(FRAME_UNSUPPORTED,
-                 judge_frame(&(struct buffer){.bytes = content, .size = sizeof content}).result);
-  }
+// What an item, credit and progress say behind type, id, attempt, epoch and sequence.
+static struct failure judge_stream(const char *head, const char *rest, size_t size) {
+  struct buffer content = BUFFER_EMPTY;
+  buffer_append(&content, head, 2);
+  buffer_append(&content,
+                "\xc4\x10"
+                "0123456789abcdef",
+                18);
+  buffer_append(&content, rest, size);
+  struct failure failure = judge_frame(&content);
+  buffer_free(&content);
+  return failure;
+}
+
+#define JUDGE_STREAM(head, rest) judge_stream(head, rest, sizeof(rest) - 1)
+
+static void refuses_bad_streams(void) {
+  EXPECT_EQUAL(FRAME_OK, JUDGE_STREAM("\x95\x0b", "\1\1\1\x91\5").result);
+  expect_bad(JUDGE_STREAM("\x95\x0b", "\1\1\1"), "length", 27);  // an item without a body
+  EXPECT_EQUAL(FRAME_OK, JUDGE_STREAM("\x95\x0c", "\1\1\1").result);
+  expect_bad(JUDGE_STREAM("\x95\x0c", "\1\1\0"), "type", 26);  // no credit at all
+  expect_bad(JUDGE_STREAM("\x95\x0c", "\1\1\xcf\0\0\0\1\0\0\0\0"), "type", 26);
+  EXPECT_EQUAL(FRAME_OK, JUDGE_STREAM("\x97\x0d", "\1\1\1\3\x64").result);
+  EXPECT_EQUAL(FRAME_OK, JUDGE_STREAM("\x97\x0d", "\1\1\1\3\xc0").result);
+  expect_bad(JUDGE_STREAM("\x97\x0d", "\1\1\1\xff\x64"), "type", 27);
+  expect_bad(JUDGE_STREAM("\x97\x0d", "\1\1\1\3\xcb\x7f\xf0\0\0\0\0\0\0"), "type", 28);
 }
 
 static void ignores_more_elements(void) {
@@ -327,7 +348,7 @@ static const struct check checks[] = {
     {"are not empty", refuses_empty},
     {"are refused with their place in the stream", counts_on},
     {"have an array with a known type as header", refuses_other_headers},
-    {"of streams are not supported", refuses_streams},
+    {"of streams that say nonsense", refuses_bad_streams},
     {"may have more elements in the header", ignores_more_elements},
     {"accept the largest and smallest values of fields", accepts_field_ranges},
     {"refuse what is no value of a field of CALL", refuses_field_ranges},
