@@ -181,6 +181,8 @@ int client_call(struct client *client, const struct call_options *options, struc
                        .attempts = options->attempts,
                        .parent = options->parent,
                        .credit = options->window,
+                       .key = options->key,
+                       .key_size = options->key_size,
                        .flags = options->flags | (options->timeout ? 0 : CALL_DEFAULT_DEADLINE),
                        .body = body};
   return CLIENT_OK;

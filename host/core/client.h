@@ -47,6 +47,8 @@ struct call_options {
   uint32_t attempts;      // at most; 0: what the function allows
   uint32_t window;        // with CALL_STREAM, see credit.h; 0: the default
   struct call_id parent;  // the call it is made in; zero: none
+  const char *key;        // idempotency key, `key_size` bytes that last until the message is sent
+  uint32_t key_size;      // 0: none
   uint64_t tag;           // comes back in the completion
 };
 

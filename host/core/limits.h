@@ -27,6 +27,9 @@ enum {
   LIMIT_ERROR_DATA = 64 * 1024,
   LIMIT_ERROR_TRACEBACK = 16 * 1024,
   LIMIT_ERROR_CAUSES = 8,
+  LIMIT_KEY = 255,                      // bytes of an idempotency key
+  LIMIT_KEYS = 65536,                   // of one deployment: in flight or with a kept outcome
+  LIMIT_KEPT_BYTES = 64 * 1024 * 1024,  // the kept outcomes of one deployment together
   LIMIT_WINDOW = 64 * 1024 * 1024,  // of a stream: bytes of items that its reader has not consumed
   LIMIT_WINDOW_DEFAULT = 256 * 1024,
   LIMIT_ITEM_COST = 320,   // what an item counts beside its bytes: the memory that it takes
@@ -41,4 +44,5 @@ enum {
 #define LIMIT_BENCHMARK (120 * NANOSECONDS_PER_SECOND)
 #define LIMIT_GRACE (2 * NANOSECONDS_PER_SECOND)
 #define LIMIT_CONTEXT_EXIT (10 * NANOSECONDS_PER_SECOND)
+#define LIMIT_RESULT_TTL (60 * NANOSECONDS_PER_SECOND)  // how long an outcome is kept for its key
 #define LIMIT_DRAIN (30 * NANOSECONDS_PER_SECOND)

@@ -180,7 +180,7 @@ static bool has_parent(const struct message *message) {
 static size_t rare_count(const struct message *message) {
   if (message->type != MESSAGE_CALL) return 0;
   return (size_t)(message->queue_timeout > 0) + (message->attempts > 0) + has_parent(message) +
-         (message->credit > 0);
+         (message->credit > 0) + (message->key_size > 0);
 }
 
 static void pack_rare(struct buffer *out, const struct message *message, size_t count) {
@@ -201,13 +201,17 @@ static void pack_rare(struct buffer *out, const struct message *message, size_t 
     pack_text(out, "window");
     pack_uint(out, message->credit);
   }
+  if (message->key_size) {
+    pack_text(out, "key");
+    pack_bin(out, message->key, message->key_size);
+  }
 }
 
 void message_pack(const struct message *message, struct buffer *out) {
   assert(is_type(message->type));
   const struct layout *layout = &layouts[message->type];
   size_t count = field_count(layout), rare = rare_count(message);
-  if (!pack_room(out, LARGEST_HEADER)) return;
+  if (!pack_room(out, LARGEST_HEADER + message->key_size)) return;
   pack_array(out, 1 + count + (rare > 0));
   pack_uint(out, message->type);
   for (size_t i = 0; i < count; i++) pack_field(out, message, layout->fields[i]);
@@ -320,6 +324,15 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
   return false;
 }
 
+static bool read_key(struct cursor *value, struct message *message) {
+  const unsigned char *bytes;
+  size_t size;
+  if (!cursor_bin(value, &bytes, &size) || !size || size > LIMIT_KEY) return false;
+  message->key = (const char *)bytes;
+  message->key_size = (uint32_t)size;
+  return true;
+}
+
 // Keys that are not known are ignored.
 static bool read_rare(struct cursor *header, struct message *message) {
   struct cursor value;
@@ -331,6 +344,7 @@ static bool read_rare(struct cursor *header, struct message *message) {
     return false;
   if (cursor_find(*header, "window", &value) && !read_u32(&value, 1, &message->credit))
     return false;
+  if (cursor_find(*header, "key", &value) && !read_key(&value, message)) return false;
   return !cursor_find(*header, "parent", &value) || read_id(&value, &message->parent);
 }
 

@@ -23,7 +23,8 @@
 //              remaining ms, workload, priority, flags,
 //              {rare} or nothing
 //              rare: "queue" ms it may wait, "attempts" at most, "parent" id of the call that
-//              made it, "window" bytes of items that may be out, see credit.h
+//              made it, "window" bytes of items that may be out, see credit.h, "key" bin of
+//              1..255 bytes, see router_key.h
 //   STARTED    id, attempt, sequence                        -
 //   RESULT     id, attempt, epoch, sequence, elapsed us     [results...]
 //   ERROR      id, attempt, epoch, sequence, elapsed us     [map]  an error, see error.h
@@ -125,7 +126,10 @@ struct message {
   struct call_id parent;  // CALL: of the call in which it was made; zero: none
   uint32_t credit;        // CALL: the window, 0: the default; CREDIT: bytes that were consumed
   double n, total;        // PROGRESS: not negative; total 0: not known
-  struct payload *body;   // or NULL. A reader gives one reference to whoever gets the message.
+  const char *key;  // CALL: `key_size` bytes, none with 0. Not owned: they last as long as what the
+                    // message was read from, a reader's buffer until it is filled again.
+  uint32_t key_size;     // at most LIMIT_KEY
+  struct payload *body;  // or NULL. A reader gives one reference to whoever gets the message.
 };
 
 enum body_rule { BODY_NONE, BODY_NEEDED, BODY_OPTIONAL };

@@ -7,6 +7,7 @@
 #include "balance.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 // ---- actions ----
@@ -50,10 +51,13 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
   action->text = text;
 }
 
-void router_answer(struct router *router, const struct call *call, enum message_type type,
+void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body) {
   if (call->peer == ROUTER_NONE) {
-    payload_unref(body);
+    if (router_key_is_run(call))
+      router_key_outcome(router, call, type, elapsed, body);
+    else
+      payload_unref(body);
     return;
   }
   struct action *action = router_act(router, ROUTER_SEND);
@@ -87,6 +91,7 @@ struct router *router_new(const struct router_options *options) {
 }
 
 static void free_deployment(struct deployment *deployment) {
+  router_key_close(deployment);
   queue_close(&deployment->queue);
   payload_unref(deployment->start);
   payload_unref(deployment->failure);
@@ -222,13 +227,16 @@ void router_client(struct router *router, uint32_t number, int64_t now) {
 
 static struct call *first_orphan(const struct router *router) {
   struct call *call = router->oldest;
-  while (call && (call->peer != ROUTER_NONE || call->state == CALL_ABANDONED)) call = call->newer;
+  while (call &&
+         (call->peer != ROUTER_NONE || call->state == CALL_ABANDONED || router_key_is_run(call)))
+    call = call->newer;
   return call;
 }
 
 void router_client_gone(struct router *router, uint32_t number, int64_t now) {
   struct peer *peer = router_peer(router, number);
   if (!peer) return;
+  router->now = now;
   *peer = router->peers[--router->peer_count];
   struct call *call;
   for (call = router->oldest; call; call = call->newer)
@@ -281,9 +289,10 @@ static struct payload *refusal(struct router *router, const struct peer *peer, u
     return router_deployment_failed(deployment, EXECUTED_NO);
   size_t size = message->body ? message->body->size : 0;
   if (peer->calls >= LIMIT_IN_FLIGHT) return overloaded("client", LIMIT_IN_FLIGHT);
-  if (deployment->queue.count + deployment->delayed >= LIMIT_QUEUE)
+  bool joins = router_key_joins(router, deployment, message);
+  if (!joins && deployment->queue.count + deployment->delayed >= LIMIT_QUEUE)
     return overloaded("deployment", LIMIT_QUEUE);
-  if (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
+  if (!joins && deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
     return overloaded("memory", LIMIT_QUEUE_BYTES);
   if (!(message->flags & CALL_DEFAULT_DEADLINE) && message->remaining <= 0) {
     error_begin(&writer, ERROR_DEADLINE_EXCEEDED, EXECUTED_NO, true, "router");
@@ -356,6 +365,10 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   deployment->calls++;
   router_retry_admitted(deployment, now);
   table_add(&router->calls, call->id, call);
+  if (message->key_size) {
+    router_key_admit(router, call, message, now);
+    return;
+  }
   router_call_queue(router, call);
   router_dispatch(router, deployment, now);
 }
@@ -364,6 +377,7 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
                            struct message *message, int64_t now) {
   struct peer *peer = router_peer(router, number);
   struct call *call = table_find(&router->calls, message->id);
+  router->now = now;
   if (peer && message->type == MESSAGE_CALL && !call) {
     struct payload *error = refusal(router, peer, deployment, message, now);
     if (error)
@@ -379,8 +393,8 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
   } else if (peer && message->type == MESSAGE_CREDIT && call && call->peer == number) {
     router_stream_credit(router, call, message->credit);
   } else if (message->type == MESSAGE_CALL && deployment < router->deployment_count) {
-    router->deployments[deployment]
-        ->dropped++;  // an id that is in use: the first call is unaffected
+    if (!peer || !call || call->peer != number || !router_key_repeats(router, call, message))
+      router->deployments[deployment]->dropped++;
   }
   payload_unref(message->body);
 }
@@ -391,6 +405,7 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
 
 void router_tick(struct router *router, int64_t now) {
   struct timer *timer;
+  router->now = now;
   while ((timer = timers_first(&router->timers)) && timer->at <= now) {
     timers_cancel(&router->timers, timer);
     switch ((enum timer_kind)timer->kind) {
@@ -408,6 +423,9 @@ void router_tick(struct router *router, int64_t now) {
         break;
       case TIMER_DEPLOYMENT:
         router_dispatch(router, OWNER(timer, struct deployment, timer), now);
+        break;
+      case TIMER_KEYS:
+        router_key_expire(router, timer, now);
         break;
     }
   }
@@ -429,6 +447,7 @@ static struct call *first_alive(const struct router *router) {
 void router_drain(struct router *router, int64_t now) {
   if (router->draining) return;
   router->draining = true;
+  router->now = now;
   for (uint32_t i = 0; i < router->deployment_count; i++)
     router->deployments[i]->state = DEPLOYMENT_DRAINING;
   struct call *call;

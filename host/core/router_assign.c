@@ -3,6 +3,7 @@
 
 #include "balance.h"
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 // ---- slots ----
@@ -235,7 +236,7 @@ static bool is_deadlocked(const struct router *router, const struct deployment *
       if (!call->children || call->state != CALL_RUNNING) return false;
   }
   for (const struct call *call = router->oldest; call; call = call->newer)
-    if (call->parent.counter && call->state == CALL_RUNNING &&
+    if (call->parent.counter && router_key_run(call)->state == CALL_RUNNING &&
         call_deployment(router, call) != deployment)
       return false;  // made here, it runs elsewhere: its maker may go on
   return true;
@@ -244,7 +245,7 @@ static bool is_deadlocked(const struct router *router, const struct deployment *
 static struct call *newest_child(const struct router *router, const struct deployment *deployment) {
   struct call *call = router->newest;
   for (; call; call = call->older)
-    if (call->state == CALL_QUEUED && call_deployment(router, call) == deployment &&
+    if (router_key_run(call)->state == CALL_QUEUED && call_deployment(router, call) == deployment &&
         call->parent.counter)
       break;
   return call;
@@ -255,7 +256,7 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
     struct call *call = newest_child(router, deployment);
     if (!call) return;
     struct error_writer writer;
-    error_begin(&writer, ERROR_OVERLOADED, router_executed_before(call), false, "router");
+    error_begin(&writer, ERROR_OVERLOADED, router_call_executed(router, call), false, "router");
     error_message(
         &writer,
         "deadlock: all %u workers of deployment '%s' run calls that wait for calls like this "

@@ -6,6 +6,7 @@
 #include "balance.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 // A service time below this says more about the clock than about the worker.
@@ -53,12 +54,26 @@ void router_call_queue(struct router *router, struct call *call) {
 #endif
   queue_push(&deployment->queue, &call->item);
   deployment->queue_bytes += call->body ? call->body->size : 0;
+  if (call->key) router_key_queued(router, call);
+}
+
+void router_call_start_clock(struct router *router, struct call *call, int64_t now) {
+  bool is_default = (call->flags & CALL_DEFAULT_DEADLINE) != 0;
+  if (!is_default || call_deployment(router, call)->functions[call->function].timeout) return;
+  bool may_wait = call->queue_deadline == call->deadline;
+  call->deadline = now + LIMIT_DEADLINE_DEFAULT;
+  if (may_wait || call->queue_deadline > call->deadline) call->queue_deadline = call->deadline;
+  timers_set(&router->timers, &call->timer, call->queue_deadline);
 }
 
 // ---- ends ----
 
 void router_call_fail(struct router *router, struct call *call, struct payload *error,
                       int64_t now) {
+  if (call->state == CALL_ATTACHED) {
+    router_key_leave(router, call, error, now);
+    return;
+  }
   if (call->state == CALL_ABANDONED)
     payload_unref(error);
   else
@@ -102,20 +117,20 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   cancel_children(router, call, now);
 }
 
-enum executed router_executed_before(const struct call *call) {
-  if (call->ran) return EXECUTED_YES;
-  return call->attempt > 1 ? EXECUTED_MAYBE : EXECUTED_NO;
-}
-
-static enum executed executed_now(struct router *router, const struct call *call) {
-  const struct worker *worker = call_worker(router, call);
-  if (!worker) return router_executed_before(call);
-  return call->started || call->ran || worker->entered >= call->sequence ? EXECUTED_YES
-                                                                         : EXECUTED_MAYBE;
+enum executed router_call_executed(const struct router *router, const struct call *call) {
+  const struct call *run = router_key_run(call);
+  const struct worker *worker = call_worker(router, run);
+  if (run->ran) return EXECUTED_YES;
+  if (worker)
+    return run->started || worker->entered >= run->sequence ? EXECUTED_YES : EXECUTED_MAYBE;
+  // An attempt before this one may have run; the others will see this one run.
+  bool goes_on = run != call && router_key_is_shared(call);
+  return run->attempt > 1 || goes_on ? EXECUTED_MAYBE : EXECUTED_NO;
 }
 
 void router_write_call(struct error_writer *writer, struct router *router,
                        const struct call *call) {
+  call = router_key_run(call);
   error_string(writer, "deployment", call_deployment(router, call)->name);
   error_number(writer, "attempt", call->attempt);
   if (call->worker != ROUTER_NONE) error_number(writer, "worker", call->worker);
@@ -125,7 +140,7 @@ void router_write_call(struct error_writer *writer, struct router *router,
 static struct payload *not_ready(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   struct error_writer writer;
-  error_begin(&writer, ERROR_NOT_READY, router_executed_before(call), true, "router");
+  error_begin(&writer, ERROR_NOT_READY, router_call_executed(router, call), true, "router");
   error_message(&writer, "no worker of deployment '%s' became ready within %.3g s%s",
                 deployment->name, to_seconds(now - call->admitted),
                 deployment->failure ? "; the last failure is the cause" : "");
@@ -137,8 +152,8 @@ static struct payload *not_ready(struct router *router, struct call *call, int64
 }
 
 static struct payload *deadline_exceeded(struct router *router, struct call *call, int64_t now) {
-  enum executed executed = executed_now(router, call);
-  bool queued = call->state != CALL_RUNNING;
+  enum executed executed = router_call_executed(router, call);
+  bool queued = router_key_run(call)->state != CALL_RUNNING;
   struct error_writer writer;
   error_begin(&writer, ERROR_DEADLINE_EXCEEDED, executed, executed == EXECUTED_NO, "router");
   error_message(&writer,
@@ -156,10 +171,15 @@ static void deadline(struct router *router, struct call *call, int64_t now) {
     router_call_abandon(router, call, CANCEL_DEADLINE, deadline_exceeded(router, call, now), now);
     return;
   }
-  const struct deployment *deployment = call_deployment(router, call);
-  router_call_fail(
-      router, call,
-      deployment->ready ? deadline_exceeded(router, call, now) : not_ready(router, call, now), now);
+  bool queued = router_key_run(call)->state != CALL_RUNNING;
+  if (!queued && now < call->deadline) {  // an attached call has waited for a worker, and got one
+    timers_set(&router->timers, &call->timer, call->deadline);
+    return;
+  }
+  bool waits = queued && !call_deployment(router, call)->ready;
+  router_call_fail(router, call,
+                   waits ? not_ready(router, call, now) : deadline_exceeded(router, call, now),
+                   now);
 }
 
 void router_call_timer(struct router *router, struct call *call, int64_t now) {
@@ -178,17 +198,17 @@ void router_call_cancel(struct router *router, struct call *call, enum cancel_re
                         int64_t now) {
   if (call->state == CALL_ABANDONED) return;
   struct error_writer writer;
-  error_begin(&writer, ERROR_CANCELLED, executed_now(router, call), false, "router");
-  error_message(
-      &writer, "the call was cancelled %s",
-      call->state != CALL_RUNNING ? "before it was sent to a worker" : "while a worker had it");
+  error_begin(&writer, ERROR_CANCELLED, router_call_executed(router, call), false, "router");
+  error_message(&writer, "the call was cancelled %s",
+                router_key_run(call)->state != CALL_RUNNING ? "before it was sent to a worker"
+                                                            : "while a worker had it");
   error_string(&writer, "by", reason == CANCEL_SHUTDOWN ? "shutdown" : "client");
   router_write_call(&writer, router, call);
   struct payload *error = error_end(&writer);
-  if (call->state != CALL_RUNNING)
-    router_call_fail(router, call, error, now);
-  else
+  if (call->state == CALL_RUNNING)
     router_call_abandon(router, call, reason, error, now);
+  else
+    router_call_fail(router, call, error, now);
 }
 
 static const char *reason_text(enum lost_reason reason) {
@@ -410,7 +430,7 @@ void router_fail_queue(struct router *router, struct deployment *deployment, int
   while ((item = queue_oldest(&deployment->queue, NULL))) {
     struct call *call = (struct call *)item;
     router_call_fail(router, call,
-                     router_deployment_failed(deployment, router_executed_before(call)), now);
+                     router_deployment_failed(deployment, router_call_executed(router, call)), now);
   }
   router_retry_fail_all(router, deployment, now);
 }

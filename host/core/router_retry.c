@@ -18,6 +18,7 @@
 #include "cursor.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 static const int64_t kFirstPause = 50 * NANOSECONDS_PER_MILLISECOND;
@@ -75,6 +76,7 @@ static void pause_call(struct router *router, struct call *call, uint32_t times,
   call->state = CALL_DELAYED;
   call_deployment(router, call)->delayed++;
   timers_set(&router->timers, &call->timer, at < call->queue_deadline ? at : call->queue_deadline);
+  if (call->key) router_key_queued(router, call);
 }
 
 void router_retry_unentered(struct router *router, struct call *call, int64_t now) {
@@ -116,9 +118,11 @@ void router_retry_timer(struct router *router, struct call *call, int64_t now) {
 void router_retry_fail_all(struct router *router, struct deployment *deployment, int64_t now) {
   for (struct call *call = router->oldest, *newer; call && deployment->delayed; call = newer) {
     newer = call->newer;
-    if (call->state == CALL_DELAYED && call_deployment(router, call) == deployment)
-      router_call_fail(router, call,
-                       router_deployment_failed(deployment, router_executed_before(call)), now);
+    if (call->state != CALL_DELAYED || call_deployment(router, call) != deployment) continue;
+    bool is_run = router_key_is_run(call);
+    router_call_fail(router, call,
+                     router_deployment_failed(deployment, router_call_executed(router, call)), now);
+    if (is_run) newer = router->oldest;  // what was attached to it is gone as well
   }
 }
 

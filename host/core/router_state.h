@@ -4,6 +4,7 @@
 //   router.c          events of clients, time, actions, status
 //   router_call.c     where a call is and how it ends
 //   router_retry.c    further attempts, and calls that kill their workers
+//   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
@@ -19,9 +20,10 @@
 #include "table.h"
 #include "timer.h"
 
-enum timer_kind { TIMER_CALL, TIMER_WORKER, TIMER_HEARTBEAT, TIMER_DEPLOYMENT };
+enum timer_kind { TIMER_CALL, TIMER_WORKER, TIMER_HEARTBEAT, TIMER_DEPLOYMENT, TIMER_KEYS };
 
-enum call_state { CALL_QUEUED, CALL_DELAYED, CALL_RUNNING, CALL_ABANDONED };
+// CALL_ATTACHED: it waits for what another one, its run, will end in; see router_key.h.
+enum call_state { CALL_QUEUED, CALL_DELAYED, CALL_RUNNING, CALL_ABANDONED, CALL_ATTACHED };
 
 // The attempts of a call that failed.
 struct trials {
@@ -33,7 +35,7 @@ struct call {
   struct queue_item item;        // first, so that an item is its call
   struct timer timer;            // deadline, or the end of a pause; once abandoned: of grace
   struct call *older, *newer;    // all calls, in the order they were admitted
-  struct call *previous, *next;  // in the worker's slots, oldest first
+  struct call *previous, *next;  // in the worker's slots or its key, oldest first
   enum call_state state;
   uint32_t peer, deployment, function, worker, attempt, flags;
   uint8_t priority;
@@ -53,6 +55,7 @@ struct call {
   struct payload *body;
   struct credit credit;  // of its stream
   bool has_items;        // its client got some
+  struct keyed *key;     // NULL: none, or one that is of no more interest
 };
 
 struct worker {
@@ -123,6 +126,7 @@ struct deployment {
   struct candidate *candidates;  // scratch, one a worker
   uint32_t *places;              // scratch, one a worker
   double *promised;              // scratch, one a worker: seconds of waiting calls that wait for it
+  struct keys *keys;             // NULL: no call had one yet
 };
 
 struct peer {
@@ -133,6 +137,8 @@ struct peer {
 struct router {
   struct router_options options;
   uint64_t random, sequence;
+  int64_t now;      // of the event
+  uint64_t runs;    // begun by router_key.c
   int64_t arrival;  // of the latest call, each later than the one before
   bool draining;
   struct deployment **deployments;
@@ -168,8 +174,9 @@ static inline double to_seconds(int64_t nanoseconds) {
 struct action *router_act(struct router *router, enum router_action type);
 void router_log(struct router *router, uint32_t deployment, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/// Sends a message to the client of `call`; takes over the body.
-void router_answer(struct router *router, const struct call *call, enum message_type type,
+/// Sends a message to the client of `call`, or to all that are attached to a run; takes over the
+/// body.
+void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body);
 struct peer *router_peer(struct router *router, uint32_t number);
 /// Uniform in [0, 1).
@@ -179,6 +186,10 @@ double router_random(struct router *router);
 struct call *router_call_new(struct router *router);
 /// Puts a new call, or one that comes back from a worker, into the queue.
 void router_call_queue(struct router *router, struct call *call);
+/// The default deadline of a call begins, if it has one.
+void router_call_start_clock(struct router *router, struct call *call, int64_t now);
+/// Whether the function was entered, as far as that is known now.
+enum executed router_call_executed(const struct router *router, const struct call *call);
 /// Forgets a call that has been answered and is in no slot.
 void router_call_free(struct router *router, struct call *call);
 /// Takes a call out of the queue or its slot.
@@ -207,8 +218,6 @@ struct call *router_call_find(struct router *router, struct worker *worker,
                               const struct message *message);
 /// A worker has said what nobody asked for: it may do so a few times.
 void router_call_unexpected(struct router *router, struct worker *worker);
-/// Whether an attempt before the current one has run.
-enum executed router_executed_before(const struct call *call);
 /// Adds what every error of a call says.
 void router_write_call(struct error_writer *writer, struct router *router, const struct call *call);
 

@@ -13,6 +13,7 @@
 #include "cursor.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 #define SECONDS(n) ((n)*NANOSECONDS_PER_SECOND)
@@ -146,14 +147,9 @@ static void unfit(struct router *router, struct worker *worker, enum phase phase
 // A default deadline starts now for calls that waited for the first worker.
 static void start_clocks(struct router *router, struct deployment *deployment, int64_t now) {
   for (uint32_t line = 0; line < deployment->queue.line_count; line++)
-    for (struct queue_item *item = deployment->queue.lines[line].first; item; item = item->next) {
-      struct call *call = (struct call *)item;
-      if (!(call->flags & CALL_DEFAULT_DEADLINE) || deployment->functions[line].timeout) continue;
-      bool may_wait = call->queue_deadline == call->deadline;
-      call->deadline = now + LIMIT_DEADLINE_DEFAULT;
-      if (may_wait || call->queue_deadline > call->deadline) call->queue_deadline = call->deadline;
-      timers_set(&router->timers, &call->timer, call->queue_deadline);
-    }
+    for (struct queue_item *item = deployment->queue.lines[line].first; item; item = item->next)
+      router_call_start_clock(router, (struct call *)item, now);
+  router_key_start_clocks(router, deployment, now);
 }
 
 // The canary lives: the other places need not wait for their turn.
@@ -201,6 +197,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
 
 void router_worker_message(struct router *router, uint32_t number, uint32_t generation,
                            struct message *message, int64_t now) {
+  router->now = now;
   struct worker *worker = number < router->worker_count ? router->workers[number] : NULL;
   bool alive = worker && worker->state != WORKER_NONE && worker->state != WORKER_BACKOFF;
 #ifndef PLANT_NO_FENCE
@@ -347,6 +344,7 @@ static void replace(struct router *router, struct worker *worker, double delay, 
 void router_worker_lost(struct router *router, uint32_t number, uint32_t generation,
                         enum lost_reason reason, int code, uint64_t entered, int64_t now) {
   if (number >= router->worker_count) return;
+  router->now = now;
   struct worker *worker = router->workers[number];
   if (worker->generation != generation || worker->state == WORKER_NONE ||
       worker->state == WORKER_BACKOFF)

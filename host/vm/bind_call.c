@@ -8,6 +8,7 @@
 #include "../core/limits.h"
 #include "../core/payload.h"
 #include "codec.h"
+#include "codec_sort.h"
 
 enum { LIMITS = 4, WORKLOAD, NAMES, ARGUMENTS };
 
@@ -62,6 +63,11 @@ static bool read_limits(lua_State *L, struct call_options *options) {
   options->attempts = (uint32_t)lua_tointeger(L, -2);
   options->priority = (uint8_t)lua_tointeger(L, -1);
   lua_pop(L, 2);
+  lua_getfield(L, LIMITS, "key");
+  size_t size = 0;
+  options->key = lua_tolstring(L, -1, &size);  // the table keeps it
+  options->key_size = (uint32_t)size;
+  lua_pop(L, 1);
   return read_time_field(L, "timeout", &options->timeout) &&
          read_time_field(L, "queue_timeout", &options->queue_timeout);
 }
@@ -75,10 +81,14 @@ struct payload *bind_call_begin(lua_State *L, int registry, struct call_options 
   if (!read_limits(L, options)) return NULL;
   int names = lua_isnil(L, NAMES) ? 0 : NAMES;
   struct payload *body = codec_encode(L, ARGUMENTS, last - NAMES, registry, names, "argument");
-  if (body) return body;
-  lua_pushnil(L);
-  lua_insert(L, -2);
-  return NULL;
+  if (!body) {
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return NULL;
+  }
+  if (options->key_size && !(body = codec_sort(body)))
+    bind_call_error(L, "Overloaded", "there is no memory for another call");
+  return body;
 }
 
 int bind_call_begun(lua_State *L, int result, uint64_t call) {

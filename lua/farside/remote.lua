@@ -277,6 +277,10 @@ end
 function Remote:map(source, options, ...)
   check_self(self, 'map')
   local problem = map.check(source, options, ...)
+  if self._with and self._with.idempotency_key then
+    problem = 'map: expected a handle without idempotency_key: a key stands for one call; '
+      .. 'call f:with{ idempotency_key = ... } with a key of its own for each element'
+  end
   if problem then error(problem, 2) end
   if not self._number then connect(self) end
   return map.new(self, source, options or {}, check.where(2))
@@ -288,12 +292,19 @@ function Remote:here(...)
   return self._func(...)
 end
 
+local MAX_KEY = 255
+
+local function a_key(value)
+  if type(value) ~= 'string' or #value < 1 or #value > MAX_KEY then return ('a string of 1 to %d bytes'):format(MAX_KEY) end
+end
+
 -- What is left of a budget may be nothing: such a call ends in DeadlineExceeded without being sent.
 local WITH_OPTIONS = {
   timeout = check.number(),        -- seconds, all in all
   queue_timeout = check.number(),  -- seconds it may wait for a worker
   retries = check.integer(0, 10),  -- further attempts when a worker is lost: as if the function were idempotent
-  priority = check.integer(0, 255) -- a level more is worth a second of waiting
+  priority = check.integer(0, 255), -- a level more is worth a second of waiting
+  idempotency_key = a_key,         -- calls with the same one are one run
 }
 
 --- What goes with each call: nothing, a timeout, or a table for C.
@@ -305,6 +316,7 @@ local function limits_of(options)
     queue_timeout = options.queue_timeout,
     attempts = options.retries and options.retries + 1,
     priority = options.priority,
+    key = options.idempotency_key,
   }
 end
 

@@ -111,6 +111,12 @@ describe('a remote function', function()
       error_of('square:with { timeuot = 1 }'))
     assert.equal('client.lua:1: with: timeout: expected a number, got the string "1"',
       error_of('square:with { timeout = "1" }'))
+    assert.equal('client.lua:1: with: idempotency_key: expected a string of 1 to 255 bytes, got the number 7',
+      error_of('square:with { idempotency_key = 7 }'))
+    assert.truthy(error_of('square:with { idempotency_key = "" }'):find('a string of 1 to 255 bytes', 1, true))
+    assert.truthy(error_of('square:with { idempotency_key = ("x"):rep(256) }'):find('a string of 1 to 255 bytes', 1, true))
+    assert.truthy(error_of('square:with { idempotency_key = ("x"):rep(255) }:map { 1 }')
+      :find('client.lua:1: map: expected a handle without idempotency_key', 1, true))
   end)
 
   it('says when a dot stands for a colon', function()

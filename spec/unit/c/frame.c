@@ -58,6 +58,11 @@ static struct message random_message(struct chance *chance, enum message_type ty
     m.credit = (uint32_t)chance_number(chance) | 1;
   if (t == MESSAGE_PROGRESS) m.n = (double)chance_number(chance) / 3;
   if (t == MESSAGE_PROGRESS && chance_below(chance, 2)) m.total = (double)chance_number(chance);
+  static const char key[LIMIT_KEY] = "an order of a customer";
+  if (t == MESSAGE_CALL && chance_below(chance, 2)) {
+    m.key = key;
+    m.key_size = (uint32_t)(1 + chance_below(chance, LIMIT_KEY));
+  }
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
@@ -105,6 +110,8 @@ static void expect_same(const struct message *expected, const struct message *go
   EXPECT_EQUAL(expected->credit, got->credit);
   EXPECT(!memcmp(&expected->n, &got->n, sizeof got->n));
   EXPECT(!memcmp(&expected->total, &got->total, sizeof got->total));
+  EXPECT_EQUAL(expected->key_size, got->key_size);
+  EXPECT(!expected->key_size || !memcmp(expected->key, got->key, got->key_size));
   expect_same_body(expected->body, got->body);
 }
 
