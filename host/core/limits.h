@@ -23,6 +23,7 @@ enum {
   LIMIT_ATTEMPTS = 3,                     // of an idempotent call; deaths that make a call poison
   LIMIT_TRIALS = 11,                      // attempts that an error lists
   LIMIT_SUSPECTS = 256,                   // arguments under which workers died, of one deployment
+  LIMIT_BATCH = 1024,                     // calls in the batches of one function on one worker
   LIMIT_ERROR_MESSAGE = 1024,
   LIMIT_ERROR_DATA = 64 * 1024,
   LIMIT_ERROR_TRACEBACK = 16 * 1024,

@@ -180,7 +180,7 @@ static bool has_parent(const struct message *message) {
 static size_t rare_count(const struct message *message) {
   if (message->type != MESSAGE_CALL) return 0;
   return (size_t)(message->queue_timeout > 0) + (message->attempts > 0) + has_parent(message) +
-         (message->credit > 0) + (message->key_size > 0);
+         (message->credit > 0) + (message->key_size > 0) + (message->batch > 0);
 }
 
 static void pack_rare(struct buffer *out, const struct message *message, size_t count) {
@@ -204,6 +204,10 @@ static void pack_rare(struct buffer *out, const struct message *message, size_t 
   if (message->key_size) {
     pack_text(out, "key");
     pack_bin(out, message->key, message->key_size);
+  }
+  if (message->batch) {
+    pack_text(out, "batch");
+    pack_uint(out, message->batch);
   }
 }
 
@@ -345,6 +349,7 @@ static bool read_rare(struct cursor *header, struct message *message) {
   if (cursor_find(*header, "window", &value) && !read_u32(&value, 1, &message->credit))
     return false;
   if (cursor_find(*header, "key", &value) && !read_key(&value, message)) return false;
+  if (cursor_find(*header, "batch", &value) && !read_u32(&value, 1, &message->batch)) return false;
   return !cursor_find(*header, "parent", &value) || read_id(&value, &message->parent);
 }
 

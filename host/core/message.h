@@ -24,7 +24,7 @@
 //              {rare} or nothing
 //              rare: "queue" ms it may wait, "attempts" at most, "parent" id of the call that
 //              made it, "window" bytes of items that may be out, see credit.h, "key" bin of
-//              1..255 bytes, see router_key.h
+//              1..255 bytes, see router_key.h, "batch" calls of the same batch that follow this one
 //   STARTED    id, attempt, sequence                        -
 //   RESULT     id, attempt, epoch, sequence, elapsed us     [results...]
 //   ERROR      id, attempt, epoch, sequence, elapsed us     [map]  an error, see error.h
@@ -82,6 +82,7 @@ enum call_flags {
   CALL_IDEMPOTENT = 2,
   CALL_STREAM = 4,    // its items are awaited: before that nobody may send any
   CALL_PROGRESS = 8,  // somebody listens to its progress
+  CALL_BATCH = 16,    // to a worker: one of a batch, which is whole when none of its calls follows
 };
 
 enum cancel_reason { CANCEL_CLIENT = 1, CANCEL_DEADLINE, CANCEL_SHUTDOWN };
@@ -124,6 +125,7 @@ struct message {
   int64_t queue_timeout;  // CALL: nanoseconds it may wait for a worker; 0: until its deadline
   uint32_t attempts;      // CALL: how many there may be; 0: what the function allows
   struct call_id parent;  // CALL: of the call in which it was made; zero: none
+  uint32_t batch;         // CALL: how many of the same batch follow
   uint32_t credit;        // CALL: the window, 0: the default; CREDIT: bytes that were consumed
   double n, total;        // PROGRESS: not negative; total 0: not known
   const char *key;  // CALL: `key_size` bytes, none with 0. Not owned: they last as long as what the

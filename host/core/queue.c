@@ -21,6 +21,7 @@ void queue_push(struct queue *queue, struct queue_item *item) {
   item->next = before ? before->next : line->first;
   *(item->previous ? &item->previous->next : &line->first) = item;
   *(item->next ? &item->next->previous : &line->last) = item;
+  line->count++;
   queue->count++;
 }
 
@@ -29,6 +30,7 @@ void queue_remove(struct queue *queue, struct queue_item *item) {
   *(item->previous ? &item->previous->next : &line->first) = item->next;
   *(item->next ? &item->next->previous : &line->last) = item->previous;
   item->previous = item->next = NULL;
+  line->count--;
   queue->count--;
 }
 

@@ -15,6 +15,7 @@ struct queue_item {
 struct queue {
   struct queue_line {
     struct queue_item *first, *last;
+    size_t count;
   } * lines;
   uint32_t line_count;
   size_t count;

@@ -98,6 +98,7 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->name);
   free(deployment->manifest);
   free(deployment->skip);
+  free(deployment->gatherings);
   free(deployment->candidates);
   free(deployment->places);
   free(deployment->promised);
@@ -134,6 +135,7 @@ void router_free(struct router *router) {
   if (!router) return;
   struct action action;
   while (router_next(router, &action)) payload_unref(action.message.body);
+  router_batch_free(router);
   free_calls(router);
   for (uint32_t i = 0; i < router->deployment_count; i++) free_deployment(router->deployments[i]);
   for (uint32_t i = 0; i < router->worker_count; i++) free_worker(router->workers[i]);
@@ -147,16 +149,20 @@ void router_free(struct router *router) {
 
 // ---- deployments ----
 
+static bool function_valid(const struct router_function *function) {
+  uint32_t concurrency = function->concurrency, size = function->batch_size;
+  if (!concurrency || concurrency > LIMIT_CONCURRENCY || function->timeout < 0) return false;
+  if (function->batch_wait < 0 || function->batch_wait > LIMIT_DEADLINE) return false;
+  return size != 1 && size <= LIMIT_BATCH / concurrency;
+}
+
 static bool options_valid(const struct router *router,
                           const struct router_deployment_options *options) {
   if (!options->name || !options->function_count || options->function_count > LIMIT_FUNCTIONS)
     return false;
   if (!options->workers || options->workers > LIMIT_WORKERS || router->draining) return false;
-  for (uint32_t i = 0; i < options->function_count; i++) {
-    uint32_t concurrency = options->functions[i].concurrency;
-    if (!concurrency || concurrency > LIMIT_CONCURRENCY || options->functions[i].timeout < 0)
-      return false;
-  }
+  for (uint32_t i = 0; i < options->function_count; i++)
+    if (!function_valid(&options->functions[i])) return false;
   return true;
 }
 
@@ -195,6 +201,7 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->start = payload_ref(options->start);
   deployment->timer.kind = TIMER_DEPLOYMENT;
   deployment->skip = xcalloc(options->function_count, 1);
+  deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
   deployment->candidates = xcalloc(options->workers, sizeof *deployment->candidates);
   deployment->places = xcalloc(options->workers, sizeof *deployment->places);
   deployment->promised = xcalloc(options->workers, sizeof *deployment->promised);
@@ -326,11 +333,12 @@ static uint64_t queue_order(struct router *router, const struct call *call, int6
 
 // A call that another one makes ends with it at the latest.
 static void adopt(struct router *router, struct call *call) {
-  struct call *parent = table_find(&router->calls, call->parent);
+  struct call *parent = router_batch_bearer(table_find(&router->calls, call->parent));
   if (!parent || parent->state != CALL_RUNNING) {
     call->parent = (struct call_id){0};
     return;
   }
+  call->parent = parent->id;
   parent->children++;
   if (parent->deadline < call->deadline) call->deadline = parent->deadline;
 }
@@ -403,6 +411,14 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
 
 #define OWNER(timer, type, member) ((type *)(void *)((char *)(timer)-offsetof(type, member)))
 
+// One that ends in the queue may have kept a worker from others.
+static void call_timer(struct router *router, struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  bool was_queued = call->state == CALL_QUEUED;
+  router_call_timer(router, call, now);
+  if (was_queued) router_dispatch(router, deployment, now);
+}
+
 void router_tick(struct router *router, int64_t now) {
   struct timer *timer;
   router->now = now;
@@ -413,7 +429,7 @@ void router_tick(struct router *router, int64_t now) {
 #ifdef PLANT_DEADLINE_FORGOTTEN
         if (OWNER(timer, struct call, timer)->state == CALL_QUEUED) break;
 #endif
-        router_call_timer(router, OWNER(timer, struct call, timer), now);
+        call_timer(router, OWNER(timer, struct call, timer), now);
         break;
       case TIMER_WORKER:
         router_worker_timer(router, OWNER(timer, struct worker, timer), now);

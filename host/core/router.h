@@ -46,7 +46,9 @@ struct router_options {
 };
 
 struct router_function {
-  uint32_t concurrency;  // calls a worker runs at once, 1..LIMIT_CONCURRENCY
+  uint32_t concurrency;  // calls, or batches, a worker runs at once, 1..LIMIT_CONCURRENCY
+  uint32_t batch_size;   // calls a worker runs as one, 2..LIMIT_BATCH / concurrency; 0: one by one
+  int64_t batch_wait;    // how long one waits for others while a worker is free
   int64_t timeout;       // of calls that give none, 0: the default deadline
   bool idempotent;
   bool benchmarked;
@@ -156,8 +158,8 @@ bool router_drained(const struct router *router);
 struct worker_status {
   enum worker_state state;
   uint32_t generation;
-  uint32_t in_flight;
-  uint64_t calls;  // ended here
+  uint32_t in_flight;  // slots in use
+  uint64_t calls;      // ended here
   uint64_t starts;
 };
 struct deployment_status {

@@ -21,22 +21,22 @@ static uint32_t least_concurrency(const struct router *router, const struct work
 static void occupy(struct router *router, struct worker *worker, struct call *call) {
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (!worker->in_flight || concurrency < worker->slots) worker->slots = concurrency;
+  if (!call->batch || call->batch->members == 1) worker->in_flight++;
   call->worker = worker->number;
   call->previous = worker->last;
   call->next = NULL;
   *(worker->last ? &worker->last->next : &worker->first) = call;
   worker->last = call;
-  worker->in_flight++;
   worker->backlog += call->predicted;
   call_deployment(router, call)->running++;
 }
 
-static void vacate(struct router *router, struct worker *worker, struct call *call) {
+static void vacate(struct router *router, struct worker *worker, struct call *call, int64_t now) {
   *(call->previous ? &call->previous->next : &worker->first) = call->next;
   *(call->next ? &call->next->previous : &worker->last) = call->previous;
   call->previous = call->next = NULL;
   call->worker = ROUTER_NONE;
-  worker->in_flight--;
+  if (!call->batch || router_batch_leave(router, worker, call, now)) worker->in_flight--;
   worker->backlog = worker->in_flight ? worker->backlog - call->predicted : 0;
   call_deployment(router, call)->running--;
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
@@ -45,11 +45,10 @@ static void vacate(struct router *router, struct worker *worker, struct call *ca
 }
 
 void router_call_detach(struct router *router, struct call *call, int64_t now) {
-  (void)now;
   struct worker *worker = call_worker(router, call);
   struct deployment *deployment = call_deployment(router, call);
   if (worker) {
-    vacate(router, worker, call);
+    vacate(router, worker, call, now);
   } else if (call->state == CALL_QUEUED) {
     queue_remove(&deployment->queue, &call->item);
     deployment->queue_bytes -= call->body ? call->body->size : 0;
@@ -80,10 +79,15 @@ static bool has_slot(const struct worker *worker, uint32_t concurrency) {
   return worker->in_flight < worker->slots && worker->in_flight < concurrency;
 }
 
+// Seconds of a slot: the calls of a batch run as one.
+static double whole(const struct call *call) {
+  return call->batch ? call->batch->predicted : call->predicted;
+}
+
 // Seconds a running call will go on. What takes longer than predicted is expected to take as long
 // again as it has.
 static double left_of(const struct call *call, int64_t now) {
-  double elapsed = to_seconds(now - call->sent), left = call->predicted - elapsed;
+  double elapsed = to_seconds(now - call->sent), left = whole(call) - elapsed;
   return left > 0 ? left : elapsed;
 }
 
@@ -100,7 +104,7 @@ static double backlog(const struct worker *worker, uint32_t concurrency, int64_t
     double one = left_of(call, now);
     if (call != worker->first && (all ? one <= left : one >= left)) continue;
     left = one;
-    beside = all ? 0 : worker->backlog - call->predicted;
+    beside = all ? 0 : worker->backlog - whole(call);
   }
   return left + beside;
 }
@@ -141,7 +145,8 @@ static struct choice choose(struct router *router, struct deployment *deployment
     candidates[i].backlog =
         backlog(router->workers[deployment->first_worker + places[i]], concurrency, now) +
         deployment->promised[places[i]];
-  int chosen = balance_choose(candidates, count, call->workload, &best);
+  double workload = router_batch_workload(deployment, call, now);
+  int chosen = balance_choose(candidates, count, workload, &best);
   if (chosen != BALANCE_WAIT) {
     choice.worker = places[chosen];
   } else {
@@ -151,7 +156,9 @@ static struct choice choose(struct router *router, struct deployment *deployment
   return choice;
 }
 
-static void assign(struct router *router, struct worker *worker, struct call *call, int64_t now) {
+// `follow`: how many of the same batch come after it.
+static void assign_one(struct router *router, struct worker *worker, struct call *call,
+                       struct batch *batch, uint32_t follow, int64_t now) {
   double score = worker->scores[call->function];
   router_call_detach(router, call, now);
   call->state = CALL_RUNNING;
@@ -159,6 +166,7 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
   call->sent = now;
   timers_set(&router->timers, &call->timer, call->deadline);
   call->predicted = score > 0 ? call->workload / score : 0;
+  if (batch) router_batch_join(batch, call);
   occupy(router, worker, call);
   int64_t remaining = call->deadline - now;
   router_worker_send(router, worker,
@@ -171,9 +179,26 @@ static void assign(struct router *router, struct worker *worker, struct call *ca
                                       .remaining = remaining > 0 ? remaining : 0,
                                       .workload = call->workload,
                                       .priority = call->priority,
-                                      .flags = call->flags,
+                                      .flags = call->flags | (batch ? CALL_BATCH : 0),
+                                      .batch = follow,
                                       .credit = credit_window(&call->credit),
                                       .body = payload_ref(call->body)});
+}
+
+// Gives `call` to `worker`, and those that go with it.
+static void assign(struct router *router, struct deployment *deployment, struct worker *worker,
+                   struct call *call, int64_t now) {
+  if (!router_batches(deployment, call)) {
+    assign_one(router, worker, call, NULL, 0, now);
+    return;
+  }
+  uint32_t count = router_batch_count(deployment, call, now), function = call->function;
+  struct batch *batch = router_batch_new(router);
+  for (struct call *next; count; call = next) {
+    next = router_batch_next(call, now);
+    assign_one(router, worker, call, batch, --count, now);
+  }
+  router_batch_went(deployment, function, now);
 }
 
 // A call that fits nowhere does not hold up calls of other functions. Once it has waited so long that
@@ -184,9 +209,9 @@ static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
 enum { LOOK_BEHIND = 64 };
 
 static double predicted(const struct router *router, const struct deployment *deployment,
-                        const struct call *call, uint32_t worker) {
+                        const struct call *call, uint32_t worker, int64_t now) {
   double score = router->workers[deployment->first_worker + worker]->scores[call->function];
-  return score > 0 ? call->workload / score : 0;
+  return score > 0 ? router_batch_workload(deployment, call, now) / score : 0;
 }
 
 // The first call waits for a busy worker that will end it sooner than a free one. Each that does so
@@ -195,18 +220,17 @@ static double predicted(const struct router *router, const struct deployment *de
 static struct call *look_behind(struct router *router, struct deployment *deployment,
                                 struct call *call, struct choice *choice, uint32_t reserved,
                                 int64_t now) {
-  struct queue_item *item = &call->item;
   for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
     deployment->promised[choice->awaited] +=
-        predicted(router, deployment, (struct call *)item, choice->awaited);
-    item = item->next;
-    if (item && ((struct call *)item)->queue_deadline <= now) item = NULL;  // about to end
-    if (!item) break;
-    *choice = choose(router, deployment, (struct call *)item, reserved, now);
+        predicted(router, deployment, call, choice->awaited, now);
+    call = router_batch_behind(deployment, call, now);
+    if (call && call->queue_deadline <= now) call = NULL;  // about to end
+    if (!call) break;
+    *choice = choose(router, deployment, call, reserved, now);
     if (choice->worker != ROUTER_NONE) break;
   }
   memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
-  return item && choice->worker != ROUTER_NONE ? (struct call *)item : NULL;
+  return choice->worker != ROUTER_NONE ? call : NULL;
 }
 
 // The worker that is predicted to have room for `call` first.
@@ -232,8 +256,10 @@ static bool is_deadlocked(const struct router *router, const struct deployment *
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->state != WORKER_READY) return false;
     if (!worker->first) return false;
-    for (const struct call *call = worker->first; call; call = call->next)
-      if (!call->children || call->state != CALL_RUNNING) return false;
+    for (struct call *call = worker->first; call; call = call->next) {
+      const struct call *bearer = router_batch_bearer(call);
+      if (!bearer || !bearer->children || bearer->state != CALL_RUNNING) return false;
+    }
   }
   for (const struct call *call = router->oldest; call; call = call->newer)
     if (call->parent.counter && router_key_run(call)->state == CALL_RUNNING &&
@@ -270,6 +296,7 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
   if (!deployment->queue.count) return;
   double soonest = -1;
+  int64_t again = INT64_MAX;
   struct queue_item *item;
   uint32_t reserved = ROUTER_NONE;
   bool skipped = false;
@@ -280,24 +307,30 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
       continue;
     }
     struct choice choice = choose(router, deployment, call, reserved, now);
+    bool gathers =
+        router_batches(deployment, call) &&
+        router_batch_gathers(deployment, call, choice.worker != ROUTER_NONE, now, &again);
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
       call = look_behind(router, deployment, call, &choice, reserved, now);
     }
-    if (choice.worker != ROUTER_NONE) {
-      assign(router, router->workers[deployment->first_worker + choice.worker], call, now);
+    if (choice.worker != ROUTER_NONE && !gathers) {
+      assign(router, deployment, router->workers[deployment->first_worker + choice.worker], call,
+             now);
+      // Those that waited for others may have lost the worker they had.
+      skipped &= again == INT64_MAX;
       continue;
     }
     if (deployment->function_count == 1) break;
     call = (struct call *)item;
-    if (reserved == ROUTER_NONE && now - call->admitted > kPatience)
+    if (reserved == ROUTER_NONE && !gathers && now - call->admitted > kPatience)
       reserved = reserve(router, deployment, call, now);
     if (!skipped) memset(deployment->skip, 0, deployment->function_count);
     skipped = true;
     deployment->skip[item->line] = 1;
   }
   if (soonest < 0) break_deadlock(router, deployment, now);
-  if (soonest >= 0)
-    timers_set(&router->timers, &deployment->timer,
-               now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND);
+  int64_t later = now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND;
+  if (soonest >= 0 && later < again) again = later;
+  if (again != INT64_MAX) timers_set(&router->timers, &deployment->timer, again);
 }

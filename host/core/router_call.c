@@ -53,6 +53,7 @@ void router_call_queue(struct router *router, struct call *call) {
   timers_set(&router->timers, &call->timer, call->queue_deadline);
 #endif
   queue_push(&deployment->queue, &call->item);
+  if (router_batches(deployment, call)) router_batch_queued(deployment, call);
   deployment->queue_bytes += call->body ? call->body->size : 0;
   if (call->key) router_key_queued(router, call);
 }
@@ -107,6 +108,10 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   call->state = CALL_ABANDONED;
   payload_unref(call->body);
   call->body = NULL;
+  if (call->batch) {
+    if (!router_batch_abandon(router, call, reason, now)) cancel_children(router, call, now);
+    return;
+  }
   timers_set(&router->timers, &call->timer, now + LIMIT_GRACE);
   router_worker_send(router, worker,
                      (struct message){.type = MESSAGE_CANCEL,
@@ -338,12 +343,15 @@ static void learn_round_trip(struct worker *worker, double seen, int64_t now) {
 static void learn(struct router *router, struct worker *worker, const struct call *call,
                   int64_t elapsed, int64_t now) {
   double total = to_seconds(now - call->sent), inside = to_seconds(elapsed);
+  double workload = call->batch ? call->batch->workload : call->workload;
+  if (call->batch && call->batch->is_learnt) return;
+  if (call->batch) call->batch->is_learnt = true;
   if (inside < total) learn_round_trip(worker, total - inside, now);
   if (call->flags & CALL_STREAM) return;  // which may have waited for its reader
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (inside < kShortestLesson || 2 * worker->in_flight < concurrency) return;
   double *score = &worker->scores[call->function];
-  *score = balance_learn(*score, call->workload * worker->in_flight, inside);
+  *score = balance_learn(*score, workload * worker->in_flight, inside);
 }
 
 static void finish(struct router *router, struct worker *worker, struct call *call,
@@ -351,7 +359,10 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->calls++;
   worker->finished++;
   worker->quick_deaths = 0;
-  if (message->type == MESSAGE_RESULT) learn(router, worker, call, message->elapsed, now);
+  if (message->type == MESSAGE_RESULT)
+    learn(router, worker, call, message->elapsed, now);
+  else if (call->batch && !message->elapsed)
+    call->batch->workload -= call->workload;  // it was left out
   if (message->type == MESSAGE_RESULT && call_deployment(router, call)->suspect_count)
     router_retry_acquit(router, call);
   if (router_retry_error(router, call, message, now)) {
@@ -371,6 +382,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
 }
 
 static void give_back(struct router *router, struct call *call, int64_t now) {
+  if (call->batch) call->batch->workload -= call->workload;
   if (call->state == CALL_ABANDONED) {
     router_call_fail(router, call, NULL, now);
     return;

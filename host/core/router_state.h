@@ -6,6 +6,7 @@
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
+//   router_batch.c    calls that a worker runs as one
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
 //   router_stream.c   items, credit and progress pass through
@@ -29,6 +30,25 @@ enum call_state { CALL_QUEUED, CALL_DELAYED, CALL_RUNNING, CALL_ABANDONED, CALL_
 struct trials {
   uint32_t count;
   struct trial of[LIMIT_TRIALS];
+};
+
+// Calls of one function that were given to a worker in the same instant, and run there as one.
+struct batch {
+  uint32_t members;   // that stand in its slot
+  uint32_t living;    // of them: not abandoned
+  uint64_t sequence;  // of the last one, by which the worker knows the batch
+  double workload;    // together; members that were left out do not count
+  double predicted;   // of those that stand in its slot
+  struct call
+      *bearer;     // the living one with the latest deadline; it owns the calls made in the batch
+  bool is_learnt;  // its time was counted
+  struct batch *next;  // free ones
+};
+
+// The calls of a function with batch that wait.
+struct gathering {
+  int64_t goes_at;  // when they go to a free worker, full or not
+  int64_t busy_at;  // those that came until then have waited for a worker
 };
 
 struct call {
@@ -56,6 +76,7 @@ struct call {
   struct credit credit;  // of its stream
   bool has_items;        // its client got some
   struct keyed *key;     // NULL: none, or one that is of no more interest
+  struct batch *batch;   // in which it stands in a slot, or NULL
 };
 
 struct worker {
@@ -123,6 +144,7 @@ struct deployment {
   struct suspect *suspects;  // NULL: there was none yet
   uint32_t suspect_count;
   unsigned char *skip;           // scratch, one a line
+  struct gathering *gatherings;  // one a function
   struct candidate *candidates;  // scratch, one a worker
   uint32_t *places;              // scratch, one a worker
   double *promised;              // scratch, one a worker: seconds of waiting calls that wait for it
@@ -150,6 +172,7 @@ struct router {
   struct table calls;  // by id
   struct call *oldest, *newest;
   struct call *free_calls;
+  struct batch *free_batches;
   struct timers timers;
   struct action *actions;  // a ring
   size_t action_first, action_count, action_capacity;
@@ -264,6 +287,43 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
 void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now);
 struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed);
+
+// router_batch.c
+static inline bool router_batches(const struct deployment *deployment, const struct call *call) {
+  return deployment->functions[call->function].batch_size > 0;
+}
+/// A call has come into the queue.
+void router_batch_queued(struct deployment *deployment, const struct call *call);
+/// Whether the oldest call of a function, which a free worker would take if `is_free`, waits for
+/// others; then `*until` is lowered to the instant at which it goes. Without a free one it waits for
+/// a worker, and will not wait for others after that.
+bool router_batch_gathers(struct deployment *deployment, const struct call *call, bool is_free,
+                          int64_t now, int64_t *until);
+/// How many go if `call` goes, which is one where it is of a function without batch.
+uint32_t router_batch_count(const struct deployment *deployment, const struct call *call,
+                            int64_t now);
+/// The one after `call` in the same batch; NULL where the line ends.
+struct call *router_batch_next(const struct call *call, int64_t now);
+/// The workload of what goes if `call` goes.
+double router_batch_workload(const struct deployment *deployment, const struct call *call,
+                             int64_t now);
+/// The first call behind those that go if `call` goes, or NULL.
+struct call *router_batch_behind(const struct deployment *deployment, struct call *call,
+                                 int64_t now);
+/// Those that were left behind when a batch went may wait for others.
+void router_batch_went(struct deployment *deployment, uint32_t function, int64_t now);
+struct batch *router_batch_new(struct router *router);
+/// `call` was given its sequence and its slot is that of the batch.
+void router_batch_join(struct batch *batch, struct call *call);
+/// It is in its slot no more. Returns whether the slot is free.
+bool router_batch_leave(struct router *router, struct worker *worker, struct call *call,
+                        int64_t now);
+/// It was abandoned. False: none is left for whom the batch would go on.
+bool router_batch_abandon(struct router *router, struct call *call, enum cancel_reason reason,
+                          int64_t now);
+/// The call that owns those made in `call`, which may be NULL.
+struct call *router_batch_bearer(struct call *call);
+void router_batch_free(struct router *router);
 
 // router_worker.c
 void router_worker_start(struct router *router, struct worker *worker, int64_t now);

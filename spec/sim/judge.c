@@ -41,6 +41,14 @@ static bool waits_for_another(const struct world *world, const struct record *re
   return false;
 }
 
+static bool batch_waits_for_another(const struct world *world, const struct seat *seat,
+                                    const struct record *record) {
+  for (uint32_t i = 0; i < seat->slot_count; i++)
+    if (seat->slots[i]->batch == record->batch && waits_for_another(world, seat->slots[i]))
+      return true;
+  return false;
+}
+
 // All workers are ready, and each call they run has made another that has not ended.
 static bool is_deadlocked(const struct world *world, const struct app *app) {
   if (app->ready != app->worker_count) return false;
@@ -48,7 +56,7 @@ static bool is_deadlocked(const struct world *world, const struct app *app) {
     const struct seat *seat = &world->seats[app->first_worker + i];
     if (!seat->slot_count) return false;
     for (uint32_t k = 0; k < seat->slot_count; k++)
-      if (!waits_for_another(world, seat->slots[k])) return false;
+      if (!batch_waits_for_another(world, seat, seat->slots[k])) return false;
   }
   return true;
 }
@@ -114,17 +122,6 @@ static void check_result(struct world *world, struct record *record, const struc
   world->statistics->results++;
 }
 
-// What a call has made ends with it.
-void end_children(struct world *world, const struct record *record) {
-  for (uint32_t i = 0; i < world->app_count; i++)
-    for (struct record *other = world->apps[i].oldest; other && record->has_children;
-         other = other->newer)
-      if (other->parent == record && !other->answered) {
-        other->cancelled = true;
-        truth_owe(world, other);
-      }
-}
-
 void judge_outcome(struct world *world, const struct action *action) {
   struct record *record = record_find(world, action->message.id);
   REQUIRE(world, world->people[action->peer].connected, "an answer for a client that is gone");
@@ -141,7 +138,7 @@ void judge_outcome(struct world *world, const struct action *action) {
   record->answered_at = world->now;
   if (record->owed) world->owed--;
   record->owed = false;
-  if (record->where == IN_SLOT || world->relayed == record) end_children(world, record);
+  if (record->where == IN_SLOT || world->relayed == record) batch_abandoned(world, record);
   if (record->where == IN_QUEUE) truth_move(world, record, AT_END);
 }
 
@@ -167,10 +164,13 @@ static bool avoids(const struct world *world, const struct app *app, const struc
   return false;
 }
 
-static bool could_take(const struct app *app, const struct seat *seat,
-                       const struct record *record) {
+bool judge_serves(const struct seat *seat) {
   return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
-         !seat->draining && seat->slot_count < slots_with(app, seat, record->function);
+         !seat->draining;
+}
+
+bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record) {
+  return judge_serves(seat) && seat->batch_count < slots_with(app, seat, record->function);
 }
 
 void judge_dispatched(struct world *world, const struct action *action) {
@@ -195,14 +195,18 @@ void judge_dispatched(struct world *world, const struct action *action) {
           record->number);
   REQUIRE(world, seat->ready && !seat->killed && !seat->given_up && !seat->draining,
           "call %u is sent to a worker that is not ready", record->number);
-  REQUIRE(world, seat->slot_count < slots_with(record_app(world, record), seat, record->function),
+  REQUIRE(world,
+          world->follow ||
+              seat->batch_count < slots_with(record_app(world, record), seat, record->function),
           "call %u is sent to a worker without a free slot", record->number);
   REQUIRE(world, !avoids(world, record_app(world, record), record, action->worker),
           "call %u is tried again on a worker that failed it", record->number);
+  batch_dispatched(world, record, action);
   world->sequence = record->sequence = message->sequence;
   record->attempt = message->attempt;
   record->worker = action->worker;
   record->generation = action->generation;
+  record->stood_back = false;
   truth_move(world, record, IN_SLOT);
   world->statistics->dispatched++;
 }
@@ -243,8 +247,7 @@ void judge_started(struct world *world, const struct action *action) {
 
 static bool grace_over(const struct world *world, const struct seat *seat) {
   for (uint32_t i = 0; i < seat->slot_count; i++)
-    if (seat->slots[i]->answered && world->now - seat->slots[i]->answered_at >= LIMIT_GRACE)
-      return true;
+    if (batch_over(world, seat, seat->slots[i])) return true;
   return false;
 }
 
@@ -287,9 +290,9 @@ static void compare_seat(struct world *world, uint32_t number) {
   const struct seat *seat = &world->seats[number];
   struct worker_status status;
   router_worker_status(world->router, number, &status);
-  REQUIRE(world, status.in_flight == seat->slot_count,
-          "the router counts %u calls on worker %u, there are %u", status.in_flight, number,
-          seat->slot_count);
+  REQUIRE(world, status.in_flight == seat->batch_count,
+          "the router counts %u slots of worker %u in use, there are %u", status.in_flight, number,
+          seat->batch_count);
   bool ready = seat->standing && seat->ready && !seat->given_up && !seat->draining;
   REQUIRE(world, (status.state == WORKER_READY) == ready, "worker %u is %s", number,
           ready ? "ready and the router does not know" : "not ready");
@@ -313,7 +316,7 @@ static void check_waiting(struct world *world, struct app *app) {
     record = record->newer;
   uint32_t free_seat = ROUTER_NONE;
   for (uint32_t i = 0; record && i < app->worker_count && free_seat == ROUTER_NONE; i++)
-    if (could_take(app, &world->seats[app->first_worker + i], record) &&
+    if (judge_could_take(app, &world->seats[app->first_worker + i], record) &&
         !avoids(world, app, record, app->first_worker + i))
       free_seat = app->first_worker + i;
   if (free_seat == ROUTER_NONE || app->waiting != record) {
@@ -339,6 +342,8 @@ static void check_deadlines(struct world *world, const struct app *app) {
 void judge_step(struct world *world) {
   REQUIRE(world, !world->owed, "%u calls should have ended in this step", world->owed);
   REQUIRE(world, !world->starts_owed, "a worker that has served is not replaced at once");
+  REQUIRE(world, !world->follow, "%u calls of a batch are missing", world->follow);
+  for (uint32_t i = 0; i < world->app_count; i++) batch_check_waiting(world, &world->apps[i]);
   uint32_t app = world->step % world->app_count;
   compare_app(world, app);
   compare_seat(world, world->step % world->seat_count);

@@ -233,35 +233,62 @@ static bool take_cancel(struct process *process, uint64_t sequence) {
   return false;
 }
 
-static int64_t service_time(struct world *world, const struct process *process,
-                            const struct record *record) {
-  const struct app *app = &world->apps[record->deployment];
-  int64_t usual = app->service[record->function] * process->slowness;
-  int64_t time = (int64_t)((double)usual * record->workload);
+// The next call of a batch from `held` on, or NULL.
+static struct held *member(struct process *process, struct held *held, uint64_t batch) {
+  for (; held < process->held + process->held_count; held++)
+    if (held->batch == batch) return held;
+  return NULL;
+}
+
+static int64_t service_time(struct world *world, struct process *process, uint64_t batch) {
+  double workload = 0;
+  const struct record *record = NULL;
+  for (struct held *held = process->held; (held = member(process, held, batch)); held++) {
+    record = held->record;
+    workload += record->workload;
+  }
+  int64_t usual = world->apps[record->deployment].service[record->function] * process->slowness;
+  int64_t time = (int64_t)((double)usual * workload);
   time = time / 2 + chance_time(&world->chance, time);
   return fault(world, world->rates.slow) ? time * 50 : time;
 }
 
-static void enter(struct world *world, uint32_t number, struct held *held) {
+static void enter(struct world *world, uint32_t number, uint64_t batch) {
   struct process *process = &world->processes[number];
-  struct record *record = held->record;
-  held->entered = true;
-  process->entered = held->sequence;
-  truth_entered(world, record);
-  if (chance_one_in(&world->chance, world->rates.says_started)) {
+  bool may_hang = true;
+  process->entered = batch;
+  for (struct held *held = process->held; (held = member(process, held, batch)); held++) {
+    held->entered = true;
+    may_hang &= !held->record->default_timeout;
+    truth_entered(world, held->record);
+    if (!chance_one_in(&world->chance, world->rates.says_started)) continue;
     struct message message = process_about(world, held, MESSAGE_STARTED);
     message.epoch = 0;
     process_says(world, number, &message, false);
   }
-  int64_t time = service_time(world, process, record);
+  int64_t time = service_time(world, process, batch);
   if (fault(world, world->rates.dies_in_call))
     event_add(world, world->now + chance_time(&world->chance, time), WORKER_DIES, number,
               process->generation)
         ->sequence = 11;
-  if (fault(world, world->rates.hangs) && (!record->default_timeout || fault(world, 16))) return;
-  if (stream_enters(world, number, held, time)) return;
-  event_add(world, world->now + time, WORKER_ENDS, number, process->generation)->sequence =
-      held->sequence;
+  if (fault(world, world->rates.hangs) && (may_hang || fault(world, 16))) return;
+  struct held *first = member(process, process->held, batch);
+  if (!first->is_one && stream_enters(world, number, first, time)) return;
+  event_add(world, world->now + time, WORKER_ENDS, number, process->generation)->sequence = batch;
+}
+
+// Some calls of a batch are given back although it is entered.
+static void give_some_back(struct world *world, uint32_t number, uint64_t batch) {
+  struct process *process = &world->processes[number];
+  struct held *held = process->held;
+  while ((held = member(process, held, batch))) {
+    if (!fault(world, world->rates.given_back)) {
+      held++;
+      continue;
+    }
+    give_back(world, number, held);
+    drop(process, held);
+  }
 }
 
 void process_enters(struct world *world, const struct event *event) {
@@ -269,20 +296,28 @@ void process_enters(struct world *world, const struct event *event) {
   if (!process->alive || process->generation != event->generation) return;
   process->entry_planned = false;
   for (uint32_t i = 0; i < process->held_count && process->alive;) {
-    struct held *held = &process->held[i];
-    if (held->entered) {
+    uint64_t batch = process->held[i].batch;
+    if (process->held[i].entered || batch > process->seen) {
       i++;
     } else if (fault(world, world->rates.dies_unentered)) {
       process_dies(world, event->who, event->generation, LOST_SIGNAL, 11);
-    } else if (fault(world, world->rates.given_back)) {
-      give_back(world, event->who, held);
-      drop(process, held);
     } else {
-      enter(world, event->who, held);
-      i++;
+      give_some_back(world, event->who, batch);
+      if (member(process, process->held, batch)) enter(world, event->who, batch);
     }
   }
   end_if_done(world, event->who);
+}
+
+// The last one's sequence stands for the batch.
+static void cancel_unentered(struct world *world, uint32_t number, uint64_t sequence) {
+  struct process *process = &world->processes[number];
+  for (uint32_t i = process->held_count; i > 0; i--) {
+    struct held *held = &process->held[i - 1];
+    if (held->entered || (held->sequence != sequence && held->batch != sequence)) continue;
+    say_cancelled(world, number, held, EXECUTED_NO);
+    drop(process, held);
+  }
 }
 
 static void get_call(struct world *world, uint32_t number, const struct message *message) {
@@ -291,12 +326,13 @@ static void get_call(struct world *world, uint32_t number, const struct message 
   struct held *held = &process->held[process->held_count++];
   *held = (struct held){.record = record_of(world, message->body),
                         .sequence = message->sequence,
+                        .batch = message->sequence + message->batch,
+                        .is_one = (message->flags & CALL_BATCH) != 0,
                         .attempt = message->attempt,
                         .credit = credit_of(message->credit)};
   process->seen = message->sequence;
   if (take_cancel(process, message->sequence)) {
-    say_cancelled(world, number, held, EXECUTED_NO);
-    drop(process, held);
+    cancel_unentered(world, number, message->sequence);
   } else if (process->leaving) {
     give_back(world, number, held);
     drop(process, held);
@@ -315,21 +351,21 @@ static void get_call(struct world *world, uint32_t number, const struct message 
 
 static void get_cancel(struct world *world, uint32_t number, const struct message *message) {
   struct process *process = &world->processes[number];
-  struct held *held = process_held(process, message->sequence);
-  if (!held) {
+  struct held *held = member(process, process->held, message->sequence);
+  if (!held) held = process_held(process, message->sequence);
+  if (!held || message->sequence > process->seen) {
     if (message->sequence > process->seen && process->cancel_count < HELD)
       process->cancels[process->cancel_count++] = message->sequence;
     return;
   }
   if (!held->entered) {
-    say_cancelled(world, number, held, EXECUTED_NO);
-    drop(process, held);
+    cancel_unentered(world, number, message->sequence);
     end_if_done(world, number);
-  } else if (!process->stubborn) {
-    held->cancelled = true;
+  } else if (!process->stubborn && held->batch == message->sequence) {
+    for (; held; held = member(process, held + 1, message->sequence)) held->cancelled = true;
     event_add(world, world->now + chance_time(&world->chance, MILLISECONDS(5)), WORKER_ENDS, number,
               process->generation)
-        ->sequence = held->sequence;
+        ->sequence = message->sequence;
   }
 }
 
@@ -422,21 +458,22 @@ static void answer(struct world *world, uint32_t number, const struct held *held
 void process_ends(struct world *world, const struct event *event) {
   struct process *process = &world->processes[event->who];
   if (!process->alive || process->generation != event->generation) return;
-  struct held *found = process_held(process, event->sequence);
-  if (!found) return;
-  struct held held = *found;
-  drop(process, found);
-  meddle(world, event->who, &held);
-  stream_meddles(world, event->who, &held);
-  if (held.cancelled) {
-    say_cancelled(world, event->who, &held, EXECUTED_YES);
-    if (fault(world, world->rates.taints)) {
-      say_goodbye(world, event->who, PHASE_TAINTED);
-      process_dies(world, event->who, event->generation, LOST_EXIT, EXIT_TAINTED);
-      return;
-    }
-  } else {
-    answer(world, event->who, &held);
+  struct held *found, held = {0};
+  while ((found = member(process, process->held, event->sequence))) {
+    held = *found;
+    drop(process, found);
+    meddle(world, event->who, &held);
+    stream_meddles(world, event->who, &held);
+    if (held.cancelled)
+      say_cancelled(world, event->who, &held, EXECUTED_YES);
+    else
+      answer(world, event->who, &held);
+  }
+  if (!held.record) return;
+  if (held.cancelled && fault(world, world->rates.taints)) {
+    say_goodbye(world, event->who, PHASE_TAINTED);
+    process_dies(world, event->who, event->generation, LOST_EXIT, EXIT_TAINTED);
+    return;
   }
   if (held.record->flags & CALL_STREAM && fault(world, world->rates.item_late))
     stream_says_item(world, event->who, &held);

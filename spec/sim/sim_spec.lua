@@ -3,9 +3,9 @@ local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local ALL = '--seeds 1-200 --steps 100000'
 
 local BUGS = {
-  'budget_forgotten', 'credit_lost', 'credit_twice', 'deadline_forgotten', 'grace_forgotten', 'item_late', 'lost_requeue',
-  'no_fence', 'overdrawn', 'poison_forgotten', 'second_result', 'sent_twice', 'slot_kept', 'stream_retried',
-  'unready',
+  'batch_full', 'batch_grace', 'batch_late', 'batch_slot', 'budget_forgotten', 'credit_lost', 'credit_twice',
+  'deadline_forgotten', 'grace_forgotten', 'item_late', 'lost_requeue', 'no_fence', 'overdrawn', 'poison_forgotten',
+  'second_result', 'sent_twice', 'slot_kept', 'stream_retried', 'unready',
 }
 
 -- What is never seen is not simulated.
@@ -13,7 +13,7 @@ local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
   'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal',
   'items', 'credit', 'progress', 'streams overdrawn',
-  'results', 'dispatched', 'requeued', 'tried again',
+  'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
   'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }

@@ -56,6 +56,7 @@ static void print(const struct statistics *statistics) {
       {"credit", statistics->credits},
       {"progress", statistics->progress},
       {"streams overdrawn", statistics->overdrawn},
+      {"batches", statistics->batches},
       {"requeued", statistics->requeued},
       {"tried again", statistics->retried},
       {"not tried again for want of budget", statistics->refused_retries},

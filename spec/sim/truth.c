@@ -111,6 +111,7 @@ static void leave_slot(struct world *world, struct record *record) {
   uint32_t i = 0;
   while (seat->slots[i] != record) i++;
   seat->slots[i] = seat->slots[--seat->slot_count];
+  seat->batch_count -= !batch_members(seat, record);
 }
 
 void truth_move(struct world *world, struct record *record, enum where where) {
@@ -132,6 +133,7 @@ void truth_move(struct world *world, struct record *record, enum where where) {
     app->running++;
     struct seat *seat = &world->seats[record->worker];
     REQUIRE(world, seat->slot_count < HELD, "a worker has more calls than it has slots");
+    seat->batch_count += !batch_members(seat, record);
     seat->slots[seat->slot_count++] = record;
   }
   if (where == AT_END) {
@@ -171,7 +173,8 @@ static int64_t deadline_of(const struct world *world, const struct record *recor
 // A call that is made in one that runs has no more time than that.
 static void adopt(struct world *world, struct record *record, const struct message *message) {
   struct record *parent = message->parent.counter ? record_find(world, message->parent) : NULL;
-  if (!parent || parent->where != IN_SLOT || parent->answered) return;
+  parent = parent ? batch_bearer(world, parent) : NULL;
+  if (!parent) return;
   record->parent = parent;
   parent->has_children = true;
   if (parent->deadline < record->deadline) record->deadline = parent->deadline;
@@ -278,6 +281,11 @@ void truth_leaves(struct world *world, uint32_t client) {
       record->answered = true;
       if (record->where == IN_QUEUE) truth_move(world, record, AT_END);
     }
+  for (uint32_t i = 0; i < world->app_count; i++)
+    for (struct record *record = world->apps[i].oldest; record; record = record->newer)
+      if (record->client == client && record->where == IN_SLOT && record->has_children &&
+          record->incarnation == world->people[client].incarnation)
+        batch_abandoned(world, record);
 }
 
 void truth_drains(struct world *world) {
@@ -327,7 +335,7 @@ static void answered(struct world *world, struct seat *seat, const struct messag
     if (message->type == MESSAGE_ERROR && !record->answered &&
         record_app(world, record)->functions[record->function].retry_on && message->code &&
         try_again(world, record)) {
-      end_children(world, record);
+      batch_abandoned(world, record);
       return;
     }
     truth_owe(world, record);

@@ -57,6 +57,14 @@ static void draw_rates(struct world *world) {
   };
 }
 
+static void draw_batch(struct chance *chance, struct router_function *function) {
+  static const uint32_t sizes[] = {2, 3, 4, 8};
+  function->batch_size = sizes[chance_below(chance, 4)];
+  function->batch_wait =
+      chance_below(chance, 4) ? chance_magnitude(chance, MICROSECONDS(50), 10) : 0;
+  function->concurrency = 1 + chance_below(chance, 5) % 3;
+}
+
 static void draw_app(struct world *world, struct app *app) {
   static const uint32_t concurrencies[] = {1, 1, 1, 2, 3, 8, 16};
   struct chance *chance = &world->chance;
@@ -74,6 +82,7 @@ static void draw_app(struct world *world, struct app *app) {
     };
     if (app->functions[i].idempotent && chance_below(chance, 2))
       app->functions[i].retry_on = "NotReady,RemoteError";
+    if (chance_below(chance, 3) == 0) draw_batch(chance, &app->functions[i]);
     app->service[i] = chance_magnitude(chance, scale, 2);
   }
   snprintf(app->manifest, sizeof app->manifest, "deployment %u\nfunction f(x)\n", number);

@@ -8,6 +8,7 @@
 //   shell.c      stands where host/io stands: brings events to the router, carries out its actions
 //   streams.c    items, credit and progress: who says them, what is true, what may be passed on
 //   truth.c      knows what really happened
+//   batches.c    what both of them know about batches
 //   judge.c      holds each action of the router against that
 #pragma once
 
@@ -112,6 +113,8 @@ struct record {
   double workload;
   uint32_t worker, generation, attempt;  // of the latest dispatch
   uint64_t sequence;
+  uint64_t batch;        // sequence of the first one that was dispatched with it
+  bool stood_back;       // it has waited while its worker was busy
   uint32_t spent;        // attempts that may have entered
   uint32_t deaths;       // processes that died of it alone
   uint32_t died_on;      // seats on which an attempt failed, a bit each
@@ -148,6 +151,8 @@ struct person {
 struct held {
   struct record *record;
   uint64_t sequence;
+  uint64_t batch;  // sequence of the last of its batch
+  bool is_one;     // its function takes batches
   uint32_t attempt;
   bool entered, cancelled;
   struct credit credit;
@@ -195,7 +200,8 @@ struct seat {
   uint64_t pings;
   bool start_owed;  // in this step
   struct record *slots[HELD];
-  uint32_t slot_count;
+  uint32_t slot_count;   // calls in `slots`
+  uint32_t batch_count;  // batches of them: what takes a slot
 };
 
 struct app {
@@ -234,6 +240,7 @@ struct statistics {
   uint64_t outcomes[32];  // by enum error_name
   uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
+  uint64_t batches;  // of more than one call
   uint64_t kills, starts, canaries, failed, zombies, bad_answers, grace_kills, heartbeat_kills,
       reserved;
 };
@@ -259,8 +266,10 @@ struct world {
   struct process processes[SEATS];
   struct seat seats[SEATS];
   uint32_t seat_count;
-  uint64_t sequence;  // of the latest dispatch
-  int64_t arrival;    // of the latest call, each later than the one before
+  uint64_t sequence;          // of the latest dispatch
+  int64_t arrival;            // of the latest call, each later than the one before
+  uint32_t follow;            // calls of the batch that is being dispatched which are to come
+  struct record *dispatched;  // the latest one
 
   struct record **chunks;  // all records
   uint32_t record_count, chunk_count;
@@ -406,7 +415,25 @@ void truth_owe(struct world *world, struct record *record);
 /// Before the router gets a tick.
 void truth_ticks(struct world *world);
 
+// batches.c
+/// How many of a seat's slots are of the batch of `record`.
+uint32_t batch_members(const struct seat *seat, const struct record *record);
+/// Who owns the calls made in `record`: of its batch the one with the latest deadline that nobody has
+/// answered. NULL: it is in no slot, or all are answered.
+struct record *batch_bearer(struct world *world, const struct record *record);
+/// `record` was answered while it has a slot: what it has made goes on for its batch, or ends.
+void batch_abandoned(struct world *world, struct record *record);
+/// A call is dispatched; before its sequence is known.
+void batch_dispatched(struct world *world, struct record *record, const struct action *action);
+/// Its slot has been given up, and all who had it have waited for their grace.
+bool batch_over(const struct world *world, const struct seat *seat, const struct record *record);
+/// After a step: nobody waits for others who should not.
+void batch_check_waiting(struct world *world, struct app *app);
+
 // judge.c
+/// Whether a process may get calls at all.
+bool judge_serves(const struct seat *seat);
+bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record);
 /// Actions of the router.
 void judge_outcome(struct world *world, const struct action *action);
 void judge_dispatched(struct world *world, const struct action *action);
@@ -417,6 +444,4 @@ void judge_killed(struct world *world, const struct action *action);
 void judge_step(struct world *world);
 /// All has ended as it should.
 bool judge_quiet(const struct world *world);
-/// What a call has made ends with it.
-void end_children(struct world *world, const struct record *record);
 void judge_unsettled(struct world *world, const char *when);

@@ -63,6 +63,7 @@ static struct message random_message(struct chance *chance, enum message_type ty
     m.key = key;
     m.key_size = (uint32_t)(1 + chance_below(chance, LIMIT_KEY));
   }
+  if (t == MESSAGE_CALL && chance_below(chance, 2)) m.batch = (uint32_t)chance_number(chance);
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
@@ -105,6 +106,7 @@ static void expect_same(const struct message *expected, const struct message *go
   EXPECT_EQUAL(expected->code, got->code);
   EXPECT_EQUAL(expected->queue_timeout, got->queue_timeout);
   EXPECT_EQUAL(expected->attempts, got->attempts);
+  EXPECT_EQUAL(expected->batch, got->batch);
   EXPECT_EQUAL(expected->parent.session, got->parent.session);
   EXPECT_EQUAL(expected->parent.counter, got->parent.counter);
   EXPECT_EQUAL(expected->credit, got->credit);
