@@ -260,7 +260,7 @@ uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics
   clients_close(world);
   router_free(world->router);
   event_close(world);
-  truth_close(world);
+  records_close(world);
   free(world);
   return hash;
 }

@@ -7,6 +7,7 @@
 //   processes.c  workers' processes: slow, dying, answering twice or for others
 //   shell.c      stands where host/io stands: brings events to the router, carries out its actions
 //   streams.c    items, credit and progress: who says them, what is true, what may be passed on
+//   records.c    what is known about each call
 //   truth.c      knows what really happened
 //   batches.c    what both of them know about batches
 //   judge.c      holds each action of the router against that
@@ -389,7 +390,7 @@ void stream_judge(struct world *world, const struct action *action);
 void stream_judge_credit(struct world *world, const struct action *action);
 void stream_judge_step(struct world *world);
 
-// truth.c
+// records.c
 struct record *record_new(struct world *world, uint32_t client, struct call_id id);
 /// The call of a client that is connected, or NULL.
 struct record *record_find(struct world *world, struct call_id id);
@@ -397,7 +398,9 @@ struct record *record_find(struct world *world, struct call_id id);
 struct record *record_at(struct world *world, uint64_t number);
 struct record *record_of(struct world *world, const struct payload *arguments);
 struct app *record_app(struct world *world, const struct record *record);
-void truth_close(struct world *world);
+void records_close(struct world *world);
+
+// truth.c
 void truth_arrives(struct world *world, struct record *record, const struct message *message);
 void truth_cancels(struct world *world, uint32_t client, const struct message *message);
 void truth_leaves(struct world *world, uint32_t client);
