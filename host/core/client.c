@@ -165,6 +165,7 @@ int client_call(struct client *client, const struct call_options *options, struc
   entry->used = true;
   entry->tag = options->tag;
   entry->flags = options->flags;
+  entry->is_awaited = options->flags & CALL_STREAM;
   entry->window = credit_of(options->window).window;
   timers_set(&client->timers, &entry->timer, backstop(options, now));
   client->pending++;

@@ -78,7 +78,7 @@ bool client_take(struct client *client, uint64_t call, struct completion *comple
 bool client_next(struct client *client, struct completion *completion);
 
 /// Takes the next item of `call`, and its tag. `*credit` is a message for the router if its type is
-/// not 0. False: none is there; the next one will be news.
+/// not 0. False: none is there; the next one will be news, as the first one is.
 bool client_item(struct client *client, uint64_t call, struct payload **body, uint64_t *tag,
                  struct message *credit);
 

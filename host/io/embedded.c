@@ -6,20 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "../core/limits.h"
 #include "../core/memory.h"
 #include "../core/payload.h"
-#include "local.h"
+#include "embedded_state.h"
 #include "log.h"
-#include "loop.h"
 #include "wait.h"
 
-enum { PEER = 0, HEARTBEAT_MISSES = 3 };
+enum { HEARTBEAT_MISSES = 3 };
 
 // What is needed to start workers of a deployment.
 struct deployed {
@@ -28,46 +25,23 @@ struct deployed {
   uint32_t first_worker;
 };
 
-struct embedded {
-  struct loop *loop;
-  struct client *client;
-  struct router *router;
-  struct local *local;  // NULL until the first deployment
-  uint64_t epoch;
-  struct deployed *deployed;
-  uint32_t deployed_count;
-
-  size_t fresh;  // calls that ended and were neither taken nor told of by embedded_wait
-  void (*done)(void *owner);
-  void *done_owner;
-
-  int poll_fd;   // for programs with their own loop; -1 until asked for
-  int ended_fd;  // an eventfd, readable while calls that ended are not taken
-  bool told;     // it is
-};
-
 // ---- between the cores ----
 
-static void tell_ended(struct embedded *embedded) {
-  if (embedded->poll_fd < 0 || embedded->told || !client_done(embedded->client)) return;
-  embedded->told = true;
-  eventfd_write(embedded->ended_fd, 1);
+size_t embedded_waiting(const struct embedded *embedded) {
+  return client_done(embedded->client) + client_told(embedded->client);
 }
 
-static void untell_ended(struct embedded *embedded) {
-  if (!embedded->told || client_done(embedded->client)) return;
-  eventfd_t count;
-  embedded->told = false;
-  eventfd_read(embedded->ended_fd, &count);
-}
-
-// `before` calls had ended: notices those that did since.
-static void notice_ended(struct embedded *embedded, size_t before) {
-  size_t ended = client_done(embedded->client) - before;
-  if (!ended) return;
-  embedded->fresh += ended;
-  tell_ended(embedded);
+void embedded_notice(struct embedded *embedded, size_t before) {
+  size_t waiting = embedded_waiting(embedded);
+  if (waiting <= before) return;
+  embedded->fresh += waiting - before;
+  embedded_tell(embedded);
   loop_stir(embedded->loop);
+}
+
+void embedded_taken(struct embedded *embedded) {
+  if (embedded->fresh) embedded->fresh--;
+  embedded_untell(embedded);
 }
 
 // Workers are clients too: their functions make calls.
@@ -92,13 +66,13 @@ static void send_on(struct embedded *embedded, struct action *action, int64_t no
     if (action->peer != ROUTER_NONE) loop_stir(embedded->loop);  // no call of ours has ended
     return;
   }
-  size_t before = client_done(embedded->client);
+  size_t before = embedded_waiting(embedded);
   client_message(embedded->client, &action->message, now);
-  notice_ended(embedded, before);
+  embedded_notice(embedded, before);
 }
 
 // Does what the router has decided.
-static void act(struct embedded *embedded, int64_t now) {
+void embedded_act(struct embedded *embedded, int64_t now) {
   struct action action;
   while (router_next(embedded->router, &action)) {
     switch (action.type) {
@@ -129,13 +103,16 @@ static uint32_t deployment_of(const struct embedded *embedded, uint32_t worker) 
 static void on_message(void *owner, uint32_t worker, uint32_t generation, struct message *message) {
   struct embedded *embedded = owner;
   int64_t now = wait_now();
-  bool is_answer = message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR;
-  if (message->type == MESSAGE_CALL || message->type == MESSAGE_CANCEL)
+  enum message_type type = (enum message_type)message->type;
+  if (type == MESSAGE_CALL || type == MESSAGE_CANCEL || type == MESSAGE_CREDIT)
     router_client_message(embedded->router, peer_of(worker), deployment_of(embedded, worker),
                           message, now);
   else
     router_worker_message(embedded->router, worker, generation, message, now);
-  act(embedded, now);
+  embedded_act(embedded, now);
+  // Of these what matters to our calls was noticed.
+  bool is_answer = type == MESSAGE_RESULT || type == MESSAGE_ERROR || type == MESSAGE_ITEM ||
+                   type == MESSAGE_PROGRESS;
   if (!is_answer) loop_stir(embedded->loop);
 }
 
@@ -145,7 +122,7 @@ static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost
   int64_t now = wait_now();
   router_client_gone(embedded->router, peer_of(worker), now);
   router_worker_lost(embedded->router, worker, generation, reason, code, entered, now);
-  act(embedded, now);
+  embedded_act(embedded, now);
   loop_stir(embedded->loop);
 }
 
@@ -166,13 +143,13 @@ static void tick(struct embedded *embedded, int64_t now) {
   if (now >= router_deadline(embedded->router)) {
     report_entered(embedded);
     router_tick(embedded->router, now);
-    act(embedded, now);
+    embedded_act(embedded, now);
     loop_stir(embedded->loop);
   }
   if (now >= client_deadline(embedded->client)) {
-    size_t before = client_done(embedded->client);
+    size_t before = embedded_waiting(embedded);
     client_tick(embedded->client, now);
-    notice_ended(embedded, before);
+    embedded_notice(embedded, before);
   }
   if (embedded->local && now >= local_deadline(embedded->local)) local_tick(embedded->local, now);
 }
@@ -199,7 +176,7 @@ static void on_kept(void *owner) {
   struct embedded *embedded = owner;
   void (*done)(void *) = embedded->done;
   void *done_owner = embedded->done_owner;
-  if (!done || embedded->poll_fd >= 0 || !client_done(embedded->client)) return;
+  if (!done || embedded->poll_fd >= 0 || !embedded_waiting(embedded)) return;
   loop_release(embedded->loop);
   done(done_owner);
   loop_acquire(embedded->loop);
@@ -236,9 +213,9 @@ static void wait_until_drained(struct embedded *embedded) {
   int64_t now = wait_now(), until = now + LIMIT_CONTEXT_EXIT;
   int signals = 0;
   router_client_gone(embedded->router, PEER, now);
-  act(embedded, now);
+  embedded_act(embedded, now);
   router_drain(embedded->router, now);
-  act(embedded, now);
+  embedded_act(embedded, now);
   while (!router_drained(embedded->router) && wait_now() < until && signals < 2)
     if (loop_wait(embedded->loop, until) == LOOP_INTERRUPTED) signals++;
 }
@@ -332,7 +309,7 @@ static uint32_t deploy(struct embedded *embedded, const struct router_deployment
     return ROUTER_NONE;
   }
   remember(embedded, number, options->name, copy.start);
-  act(embedded, now);
+  embedded_act(embedded, now);
   return number;
 }
 
@@ -360,7 +337,7 @@ int embedded_call(struct embedded *embedded, const struct call_options *options,
   int result = client_call(embedded->client, options, body, now, &message, call);
   if (!result) {
     router_client_message(embedded->router, PEER, options->deployment, &message, now);
-    act(embedded, now);
+    embedded_act(embedded, now);
     if (embedded->local) local_push(embedded->local, now);
     finish(embedded);
   }
@@ -370,9 +347,12 @@ int embedded_call(struct embedded *embedded, const struct call_options *options,
 
 static bool cancel(struct embedded *embedded, uint64_t call, int64_t now) {
   struct message message;
-  if (!client_cancel(embedded->client, call, &message)) return false;
+  size_t before = embedded_waiting(embedded);
+  bool found = client_cancel(embedded->client, call, &message);
+  embedded_notice(embedded, before);
+  if (!found) return false;
   router_client_message(embedded->router, PEER, 0, &message, now);
-  act(embedded, now);
+  embedded_act(embedded, now);
   return true;
 }
 
@@ -409,7 +389,7 @@ static bool is_over(struct embedded *embedded, uint64_t call, uint32_t deploymen
                     enum embedded_wait *result) {
   bool any = !call && deployment == ROUTER_NONE;
   *result = EMBEDDED_DONE;
-  if (any ? client_done(embedded->client) > 0 : call && client_ended(embedded->client, call))
+  if (any ? embedded_waiting(embedded) > 0 : call && client_ended(embedded->client, call))
     return true;
   *result = EMBEDDED_OTHER;
   if (embedded->fresh) {
@@ -438,8 +418,7 @@ enum embedded_wait embedded_wait(struct embedded *embedded, uint64_t call, uint3
 
 // A body that the router also holds is counted by threads with the baton; the caller may have none.
 static void take_body(struct embedded *embedded, struct completion *completion) {
-  if (embedded->fresh) embedded->fresh--;
-  untell_ended(embedded);
+  embedded_taken(embedded);
   if (!completion->body || completion->body->references == 1) return;
   struct payload *copy = copy_payload(completion->body);
   if (!copy) abort();  // only small errors are shared
@@ -499,44 +478,6 @@ double embedded_score(struct embedded *embedded, uint32_t worker, uint32_t funct
   double score = router_score(embedded->router, worker, function);
   loop_release(embedded->loop);
   return score;
-}
-
-// ---- programs with their own loop ----
-
-static int add_to_poll(struct embedded *embedded, int fd) {
-  struct epoll_event event = {.events = EPOLLIN};
-  return epoll_ctl(embedded->poll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
-static int open_poll(struct embedded *embedded) {
-  embedded->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (embedded->ended_fd < 0) return -errno;
-  embedded->poll_fd = epoll_create1(EPOLL_CLOEXEC);
-  int error = embedded->poll_fd < 0 ? -errno : 0;
-  if (!error) error = add_to_poll(embedded, embedded->ended_fd);
-  if (!error) error = add_to_poll(embedded, loop_fd(embedded->loop));
-  if (!error) {
-    tell_ended(embedded);
-    return 0;
-  }
-  if (embedded->poll_fd >= 0) close(embedded->poll_fd);
-  close(embedded->ended_fd);
-  embedded->poll_fd = embedded->ended_fd = -1;
-  return error;
-}
-
-int embedded_fd(struct embedded *embedded) {
-  loop_acquire(embedded->loop);
-  int error = embedded->poll_fd < 0 ? open_poll(embedded) : 0;
-  int fd = error ? error : embedded->poll_fd;
-  loop_release(embedded->loop);
-  return fd;
-}
-
-void embedded_turn(struct embedded *embedded) {
-  loop_acquire(embedded->loop);
-  loop_turn(embedded->loop);
-  loop_release(embedded->loop);
 }
 
 void embedded_on_done(struct embedded *embedded, void (*done)(void *owner), void *owner) {

@@ -358,6 +358,13 @@ void local_start(struct local *local, uint32_t worker, uint32_t generation, uint
 
 // ---- messages ----
 
+// Of those that are no calls.
+static bool is_data(const struct message *message) {
+  enum message_type type = (enum message_type)message->type;
+  return type == MESSAGE_RESULT || type == MESSAGE_ERROR || type == MESSAGE_ITEM ||
+         type == MESSAGE_PROGRESS || type == MESSAGE_CREDIT;
+}
+
 void local_send(struct local *local, uint32_t worker, struct message *message) {
   struct process *process = process_of(local, worker);
   if (!process || process->failure) {
@@ -369,9 +376,8 @@ void local_send(struct local *local, uint32_t worker, struct message *message) {
     process->was_idle = false;
     list_add(&local->dirty, process);
   }
-  bool is_end = message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR;
   if (message->type != MESSAGE_CALL) {
-    transport_send(is_end ? process->data : process->control, message);
+    transport_send(is_data(message) ? process->data : process->control, message);
     return;
   }
   if (!process->due) process->was_idle = true;

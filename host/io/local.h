@@ -39,8 +39,8 @@ struct local *local_new(uv_loop_t *loop, const char *executable, const struct lo
 void local_start(struct local *local, uint32_t worker, uint32_t generation, uint64_t epoch,
                  const char *name, struct payload *start);
 
-/// Queues a message: calls, and the ends of those that its functions made, go by the data
-/// connection, everything else by control. Takes over the body.
+/// Queues a message: calls, credit, and what comes for the calls that its functions made, go by the
+/// data connection, everything else by control. Takes over the body.
 void local_send(struct local *local, uint32_t worker, struct message *message);
 /// SIGKILL to the process and its group. Nothing if it is gone, or of another generation.
 void local_kill(struct local *local, uint32_t worker, uint32_t generation);

@@ -22,6 +22,8 @@ enum { STOPPING = 1 };
 
 // Between two signals to a call that does not stop.
 static const int kAgainMs = 5;
+// Between warden_look and the look.
+static const int64_t kLook = NANOSECONDS_PER_MILLISECOND;
 // How long contexts have for their exits when the router is gone.
 static const int64_t kAlone = NANOSECONDS_PER_SECOND;
 
@@ -30,6 +32,7 @@ struct warden {
   _Atomic uint64_t current;
   _Atomic uint32_t cancels;  // kept in `worker`
   _Atomic bool draining, alone;
+  _Atomic bool look;              // is wanted
   int out_ready, executor_ready;  // eventfds: wake the warden, wake the executor
   pthread_t thread;
   pthread_mutex_t lock;  // of what follows
@@ -101,6 +104,11 @@ bool warden_draining(const struct warden *warden) {
 
 bool warden_alone(const struct warden *warden) {
   return atomic_load(&warden->alone);
+}
+
+void warden_look(struct warden *warden) {
+  if (!atomic_load(&warden->look) && !atomic_exchange(&warden->look, true))
+    eventfd_write(warden->out_ready, 1);
 }
 
 void warden_send(struct warden *warden, struct message *message) {
@@ -225,25 +233,34 @@ static bool is_stopping(struct warden *warden) {
 }
 
 // How long to wait for whatever comes, in poll's way.
-static int patience(const struct warden *warden, int64_t kill_at) {
+static int patience(const struct warden *warden, int64_t until) {
   if (warden_stopping(warden)) return kAgainMs;
-  if (kill_at == INT64_MAX) return -1;
-  int64_t left = kill_at - wait_now();
+  if (until == INT64_MAX) return -1;
+  int64_t left = until - wait_now();
   return left < 0 ? 0 : (int)(left / NANOSECONDS_PER_MILLISECOND) + 1;
+}
+
+// Returns when a look is due.
+static int64_t look(struct warden *warden, int64_t at) {
+  if (at == INT64_MAX) return atomic_load(&warden->look) ? wait_now() + kLook : at;
+  if (wait_now() < at) return at;
+  atomic_store(&warden->look, false);
+  warden->options.look(warden->options.owner);
+  return INT64_MAX;
 }
 
 static void *guard(void *argument) {
   struct warden *warden = argument;
   struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
   bool connected = true;
-  int64_t kill_at = INT64_MAX;
+  int64_t kill_at = INT64_MAX, look_at = INT64_MAX;
   for (;;) {
     bool sent = !connected || send_out(warden);
     if (sent && is_stopping(warden)) break;
     struct pollfd fds[2] = {{.fd = warden->out_ready, .events = POLLIN},
                             {.fd = connected ? warden->options.control : -1,
                              .events = (short)(POLLIN | (sent ? 0 : POLLOUT))}};
-    poll(fds, 2, patience(warden, kill_at));
+    poll(fds, 2, patience(warden, kill_at < look_at ? kill_at : look_at));
     if (wait_now() >= kill_at) kill(0, SIGKILL);
     eventfd_t count;
     if (fds[0].revents) eventfd_read(warden->out_ready, &count);
@@ -253,6 +270,7 @@ static void *guard(void *argument) {
       end(warden);
     }
     if (warden_stopping(warden)) warden->options.interrupt(warden->options.owner);
+    look_at = look(warden, look_at);
   }
   reader_free(reader);
   return NULL;

@@ -24,6 +24,8 @@ struct warden_options {
   /// Called on the warden's thread: every few ms while a claimed call does not end, and once for a
   /// drain when no call runs.
   void (*interrupt)(void *owner);
+  /// Called on the warden's thread a millisecond after warden_look.
+  void (*look)(void *owner);
   void *owner;
 };
 
@@ -59,6 +61,9 @@ void warden_woken(struct warden *warden);
 bool warden_draining(const struct warden *warden);
 /// It is gone.
 bool warden_alone(const struct warden *warden);
+
+/// Asks for a call of `look`. Cheap while one is due.
+void warden_look(struct warden *warden);
 
 /// Sends READY or GOODBYE on the control connection. Any thread. Takes over the body.
 void warden_send(struct warden *warden, struct message *message);

@@ -68,6 +68,12 @@ static bool read_limits(lua_State *L, struct call_options *options) {
   options->key = lua_tolstring(L, -1, &size);  // the table keeps it
   options->key_size = (uint32_t)size;
   lua_pop(L, 1);
+  lua_getfield(L, LIMITS, "stream");
+  lua_getfield(L, LIMITS, "progress");
+  options->window = (uint32_t)lua_tointeger(L, -2);
+  if (options->window) options->flags |= CALL_STREAM;
+  if (lua_toboolean(L, -1)) options->flags |= CALL_PROGRESS;
+  lua_pop(L, 2);
   return read_time_field(L, "timeout", &options->timeout) &&
          read_time_field(L, "queue_timeout", &options->queue_timeout);
 }
@@ -108,6 +114,28 @@ int bind_call_begun(lua_State *L, int result, uint64_t call) {
   lua_pushinteger(L, 100);
   lua_setfield(L, -2, "retry_after");
   return 2;
+}
+
+int bind_call_item(lua_State *L, int registry, struct payload *body) {
+  lua_pushboolean(L, 1);
+  int count = codec_decode(L, body, registry);
+  payload_unref(body);
+  if (count >= 0) return count + 1;
+  lua_pushliteral(L, "yes");
+  lua_setfield(L, -2, "executed");
+  lua_pushboolean(L, 0);
+  lua_replace(L, -3);
+  return 2;
+}
+
+int bind_call_news(lua_State *L, const struct news *news) {
+  lua_pushnumber(L, (lua_Number)news->call);
+  lua_pushboolean(L, news->has_item);
+  if (!news->has_progress) return 2;
+  lua_pushnumber(L, news->n);
+  if (news->total <= 0) return 3;
+  lua_pushnumber(L, news->total);
+  return 4;
 }
 
 int bind_call_ended(lua_State *L, int registry, const struct completion *completion) {

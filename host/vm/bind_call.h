@@ -6,12 +6,13 @@
 
 struct call_options;
 struct completion;
+struct news;
 struct payload;
 
 /// Reads what `:call(deployment, function, limits, workload, names, ...)` got, the object at index
 /// 1: fills `options` and encodes the arguments. `limits` is nil, a timeout in seconds, or a table
-/// {timeout =, queue_timeout =, attempts =, priority =, key =}. `registry` is a stack index or 0.
-/// NULL: nil and an error table are pushed.
+/// {timeout =, queue_timeout =, attempts =, priority =, key =, stream = window in bytes, progress =}.
+/// `registry` is a stack index or 0. NULL: nil and an error table are pushed.
 struct payload *bind_call_begin(lua_State *L, int registry, struct call_options *options);
 
 /// Pushes what a call that the client's core refused (a client_result) returns: its number, or nil
@@ -21,6 +22,14 @@ int bind_call_begun(lua_State *L, int result, uint64_t call);
 /// Pushes true and the results, or false and the error table; takes over the body. Returns how
 /// many.
 int bind_call_ended(lua_State *L, int registry, const struct completion *completion);
+
+/// Pushes true and the values of an item, or false and an error table; takes over the body. Returns
+/// how many.
+int bind_call_item(lua_State *L, int registry, struct payload *body);
+
+/// Pushes the number of the call, whether an item is there, n and total (nil where they are not
+/// known, or nothing is new). Returns how many.
+int bind_call_news(lua_State *L, const struct news *news);
 
 /// Pushes nil and {name =, message =, executed = "no", where = "sdk"}.
 int bind_call_error(lua_State *L, const char *name, const char *format, ...)

@@ -211,9 +211,31 @@ static int l_next(lua_State *L) {
   return count + 1;
 }
 
+// handle:item(call)
+static int l_item(lua_State *L) {
+  struct handle *handle = check_handle(L, 1);
+  struct payload *body;
+  uint64_t tag;
+  if (!embedded_item(handle->embedded, (uint64_t)luaL_checknumber(L, 2), &body, &tag)) return 0;
+  payload_unref(handle->decoding);
+  handle->decoding = body;
+  int count = bind_call_item(L, push_registry(L, (uint32_t)tag), body);
+  handle->decoding = NULL;
+  return count;
+}
+
+// handle:news()
+static int l_news(lua_State *L) {
+  struct news news;
+  return embedded_news(check_handle(L, 1)->embedded, &news) ? bind_call_news(L, &news) : 0;
+}
+
 static int l_done(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)embedded_done(check_handle(L, 1)->embedded));
-  return 1;
+  size_t done, told;
+  embedded_count(check_handle(L, 1)->embedded, &done, &told);
+  lua_pushinteger(L, (lua_Integer)done);
+  lua_pushinteger(L, (lua_Integer)told);
+  return 2;
 }
 
 static int l_cancel(lua_State *L) {
@@ -348,9 +370,10 @@ static int l_open(lua_State *L) {
 
 void bind_client(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"deploy", l_deploy}, {"call", l_call},   {"wait", l_wait},     {"take", l_take},
-      {"next", l_next},     {"done", l_done},   {"cancel", l_cancel}, {"ready", l_ready},
-      {"status", l_status}, {"close", l_close}, {"__gc", l_close},    {NULL, NULL},
+      {"deploy", l_deploy}, {"call", l_call}, {"wait", l_wait},     {"take", l_take},
+      {"next", l_next},     {"done", l_done}, {"cancel", l_cancel}, {"ready", l_ready},
+      {"item", l_item},     {"news", l_news}, {"status", l_status}, {"close", l_close},
+      {"__gc", l_close},    {NULL, NULL},
   };
   luaL_newmetatable(L, kHandle);
   lua_pushvalue(L, -1);

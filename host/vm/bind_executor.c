@@ -25,6 +25,7 @@ static int l_open(lua_State *L) {
   struct executor_callbacks callbacks = {
       .ours = take_field(L, "ours"),
       .cancel = take_field(L, "cancel"),
+      .credit = take_field(L, "credit"),
       .trace = take_field(L, "trace"),
       .describe = take_field(L, "describe"),
       .registry = take_field(L, "registry"),
@@ -136,8 +137,7 @@ static int l_cancel(lua_State *L) {
 }
 
 static int l_done(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)executor_nested_done(check(L)));
-  return 1;
+  return executor_nested_done(check(L), L);
 }
 
 static int l_take(lua_State *L) {
@@ -148,11 +148,34 @@ static int l_next(lua_State *L) {
   return executor_nested_next(check(L), L);
 }
 
+static int l_item(lua_State *L) {
+  return executor_nested_item(check(L), L, (uint64_t)luaL_checknumber(L, 2));
+}
+
+static int l_news(lua_State *L) {
+  return executor_nested_news(check(L), L);
+}
+
 // executor:wait(call, timeout)
 static int l_wait(lua_State *L) {
   uint64_t call = lua_isnoneornil(L, 2) ? 0 : (uint64_t)lua_tonumber(L, 2);
   lua_remove(L, 2);
   return executor_nested_wait(check(L), L, call, until(L));
+}
+
+// executor:yield(sequence or nil, ...)
+static int l_yield(lua_State *L) {
+  return executor_yield(check(L), L);
+}
+
+// executor:progress(sequence or nil, n, total)
+static int l_progress(lua_State *L) {
+  lua_pushboolean(L, executor_progress(check(L), L, lua_tonumber(L, 3), lua_tonumber(L, 4)));
+  return 1;
+}
+
+static int l_sequence(lua_State *L) {
+  return executor_sequence(check(L), L);
 }
 
 static int l_current(lua_State *L) {
@@ -164,7 +187,9 @@ void bind_executor(lua_State *L, struct executor *executor) {
       {"open", l_open},   {"ready", l_ready},   {"goodbye", l_goodbye},   {"turn", l_turn},
       {"pause", l_pause}, {"resume", l_resume}, {"draining", l_draining}, {"measure", l_measure},
       {"call", l_call},   {"cancel", l_cancel}, {"done", l_done},         {"take", l_take},
-      {"next", l_next},   {"wait", l_wait},     {"current", l_current},   {NULL, NULL},
+      {"next", l_next},   {"wait", l_wait},     {"current", l_current},   {"item", l_item},
+      {"news", l_news},   {"yield", l_yield},   {"progress", l_progress}, {"sequence", l_sequence},
+      {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

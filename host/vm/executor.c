@@ -42,6 +42,10 @@ void executor_exit(int code) {
 
 static void on_message(struct executor *executor, lua_State *L, struct message *message) {
   if (executor_nested_message(executor, message)) return;
+  if (message->type == MESSAGE_CREDIT) {
+    executor_stream_credit(executor, L, message);
+    return;
+  }
   if (message->type != MESSAGE_CALL || message->sequence <= executor->last) {
     fprintf(stderr, "farside: the router sent what no worker expects: %s, %llu after %llu\n",
             message_name((enum message_type)message->type), (unsigned long long)message->sequence,
@@ -141,7 +145,7 @@ void executor_pause(struct executor *executor, lua_State *L, int64_t until) {
   executor_flush(executor);
   executor_call_block(executor);
   int64_t most = active && active->is_cancelled ? wait_now() + kBlockCancelled : INT64_MAX;
-  bool awaits = executor_nested_pending(executor);
+  bool awaits = executor_nested_pending(executor) || executor->waiting;
   if (!active || !active->is_claimed) sleep_until(executor, L, until < most ? until : most, awaits);
   if (awaits && !executor->router_gone) start_calls(executor, L);
   executor_call_unblock(executor);
@@ -267,7 +271,12 @@ int executor_main(int data, int control, int page) {
   if (!executor.page || !executor.L) return EXIT_INTERNAL;
   executor.interrupt = (struct interrupt){executor.L, is_wanted, &executor};
   executor.thread = pthread_self();
-  struct warden_options options = {control, interrupt_executor, &executor};
+  struct warden_options options = {
+      .control = control,
+      .interrupt = interrupt_executor,
+      .look = executor_look,
+      .owner = &executor,
+  };
   if (warden_start(&executor.warden, &options)) return EXIT_INTERNAL;
   interrupt_open(&executor.interrupt);
   struct message start;

@@ -25,7 +25,7 @@ int executor_main(int data, int control, int page);
 
 /// Registry references of what Lua gave to executor:open.
 struct executor_callbacks {
-  int ours, cancel, trace, describe, registry, entries;
+  int ours, cancel, credit, trace, describe, registry, entries;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
 
@@ -60,11 +60,25 @@ void executor_measure(struct executor *executor, bool begin);
 // method returns and returns how many. `L` holds what the method got.
 int executor_nested_call(struct executor *executor, struct lua_State *L);
 void executor_nested_cancel(struct executor *executor, uint64_t call);
-size_t executor_nested_done(const struct executor *executor);
+int executor_nested_done(const struct executor *executor, struct lua_State *L);
 int executor_nested_take(struct executor *executor, struct lua_State *L, uint64_t call);
 int executor_nested_next(struct executor *executor, struct lua_State *L);
+int executor_nested_item(struct executor *executor, struct lua_State *L, uint64_t call);
+int executor_nested_news(struct executor *executor, struct lua_State *L);
 int executor_nested_wait(struct executor *executor, struct lua_State *L, uint64_t call,
                          int64_t until);
+
+// What app.yield and farside.progress do (executor_stream.c). At index 2 lies the sequence of the
+// call that is meant, or nil: the one that runs.
+
+/// Sends the values from index 3 on as an item. Pushes true; or a sequence: the `credit` callback
+/// will be called with it, and then it may be tried again; or false and "outside", "plain" or an
+/// error table. Returns how many.
+int executor_yield(struct executor *executor, struct lua_State *L);
+/// Notes how far a call is, and says so now and then. False: there is no such call.
+bool executor_progress(struct executor *executor, struct lua_State *L, double n, double total);
+/// Pushes the sequence of the call that runs; nothing when none does. Returns how many.
+int executor_sequence(struct executor *executor, struct lua_State *L);
 
 /// Pushes id, attempt and deadline (seconds on the monotonic clock) of the call that runs; nothing
 /// when none does. Returns how many.

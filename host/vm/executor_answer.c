@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -12,6 +14,7 @@
 #include "../core/error.h"
 #include "../core/frame.h"
 #include "../core/payload.h"
+#include "../io/warden.h"
 #include "codec.h"
 #include "executor_state.h"
 
@@ -64,7 +67,38 @@ static void write_out(struct executor *executor, const struct payload *body) {
   buffer_clear(&executor->out);
 }
 
+// Takes back what was left to the warden.
+static void own(struct executor *executor) {
+  int owner = OUT_LEFT;
+  if (atomic_load_explicit(&executor->out_owner, memory_order_relaxed) == OUT_OWN) return;
+  while (!atomic_compare_exchange_weak(&executor->out_owner, &owner, OUT_OWN)) {
+    if (owner == OUT_OWN) return;
+    if (owner == OUT_WARDEN) sched_yield();  // it writes without waiting
+    owner = OUT_LEFT;
+  }
+}
+
+void executor_leave(struct executor *executor) {
+  atomic_store(&executor->out_owner, OUT_LEFT);
+  warden_look(executor->warden);
+}
+
+void executor_look(void *owner) {
+  struct executor *executor = owner;
+  int expected = OUT_LEFT;
+  if (!atomic_compare_exchange_strong(&executor->out_owner, &expected, OUT_WARDEN)) return;
+  struct buffer *out = &executor->out;
+  ssize_t n =
+      out->failed ? 0 : send(executor->data, out->bytes, out->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (n > 0) buffer_consume(out, (size_t)n);
+  bool is_done = !out->size;
+  bool again = !is_done && (n > 0 || errno == EAGAIN || errno == EINTR);
+  atomic_store(&executor->out_owner, is_done ? OUT_OWN : OUT_LEFT);
+  if (again) warden_look(executor->warden);
+}
+
 void executor_flush(struct executor *executor) {
+  own(executor);
   if (executor->out.size || executor->out.failed) write_out(executor, NULL);
 }
 
@@ -72,6 +106,7 @@ void executor_flush(struct executor *executor) {
 
 void executor_send(struct executor *executor, struct message *message) {
   struct payload *body = message->body;
+  own(executor);
   if (body && body->size > kGathered) {
     frame_header(&executor->out, message);
     write_out(executor, body);

@@ -53,6 +53,7 @@ static struct running *occupy(struct executor *executor, const struct message *c
   else
     running = xcalloc(1, sizeof *running);
   running->call = *call;
+  executor_stream_begin(running);
   running->next = executor->running;
   executor->running = running;
   return running;
@@ -199,6 +200,7 @@ static void left(struct executor *executor, lua_State *L, struct running *runnin
     running->has_yielded = true;
     return;
   }
+  executor_stream_end(executor, L, running);
   if (!running->is_claimed) answer_ended(executor, L, running);
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
   release(executor, running);

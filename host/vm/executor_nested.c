@@ -11,7 +11,9 @@
 #include "executor_state.h"
 
 bool executor_nested_message(struct executor *executor, struct message *message) {
-  if (message->type != MESSAGE_RESULT && message->type != MESSAGE_ERROR) return false;
+  if (message->type != MESSAGE_RESULT && message->type != MESSAGE_ERROR &&
+      message->type != MESSAGE_ITEM && message->type != MESSAGE_PROGRESS)
+    return false;
   client_message(executor->client, message, wait_now());
   return true;
 }
@@ -43,8 +45,10 @@ void executor_nested_cancel(struct executor *executor, uint64_t call) {
   if (client_cancel(executor->client, call, &message)) send(executor, &message);
 }
 
-size_t executor_nested_done(const struct executor *executor) {
-  return client_done(executor->client);
+int executor_nested_done(const struct executor *executor, struct lua_State *L) {
+  lua_pushnumber(L, (lua_Number)client_done(executor->client));
+  lua_pushnumber(L, (lua_Number)client_told(executor->client));
+  return 2;
 }
 
 static int push_ended(struct executor *executor, lua_State *L,
@@ -68,13 +72,32 @@ int executor_nested_next(struct executor *executor, struct lua_State *L) {
   return count + 1;
 }
 
+int executor_nested_item(struct executor *executor, struct lua_State *L, uint64_t call) {
+  struct payload *body;
+  struct message credit;
+  uint64_t tag;
+  if (!client_item(executor->client, call, &body, &tag, &credit)) return 0;
+  if (credit.type) send(executor, &credit);
+  executor_push(L, executor->callbacks.registry);
+  return bind_call_item(L, lua_gettop(L), body);
+}
+
+int executor_nested_news(struct executor *executor, struct lua_State *L) {
+  struct news news;
+  return client_news(executor->client, &news) ? bind_call_news(L, &news) : 0;
+}
+
+static bool has_other(const struct executor *executor) {
+  return client_done(executor->client) || client_told(executor->client);
+}
+
 int executor_nested_wait(struct executor *executor, struct lua_State *L, uint64_t call,
                          int64_t until) {
   executor_pause(executor, L,
-                 client_ended(executor->client, call) || client_done(executor->client) ? 0 : until);
+                 client_ended(executor->client, call) || has_other(executor) ? 0 : until);
   if (client_ended(executor->client, call))
     lua_pushliteral(L, "done");
-  else if (client_done(executor->client))
+  else if (has_other(executor))
     lua_pushliteral(L, "other");
   else
     lua_pushliteral(L, "timeout");

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "../core/buffer.h"
+#include "../core/credit.h"
 #include "../core/message.h"
 #include "../io/wait.h"
 #include "executor.h"
@@ -22,9 +23,18 @@ struct running {
   bool has_yielded;
   bool is_cancelled;      // Lua was told
   bool is_claimed;        // by the warden: it is not answered
+  struct credit credit;   // of its stream
+  bool awaits_credit;     // Lua does
+  bool has_progress;      // that was not sent yet
+  double n, total;        // it
+  int64_t progress_at;    // when some was sent
   struct running *outer;  // while it runs: the call below it on the C stack, which blocks
   struct running *next;
 };
+
+// What gathers to be written is the executor's, but when it has left it to the warden, should it lie
+// for long.
+enum out_owner { OUT_OWN, OUT_LEFT, OUT_WARDEN };
 
 // Steps that may run out of memory, called under protection.
 enum { STEP_PREPARE, STEP_ANSWER, STEPS };
@@ -38,6 +48,9 @@ struct executor {
   int data;
   struct reader *reader;
   struct buffer out;
+  _Atomic int out_owner;  // enum out_owner: who may touch it
+  int64_t written;        // when an item, or progress, was
+  int waiting;            // calls that await credit
   struct wait wait;
   struct executor_callbacks callbacks;
   uint64_t last;          // sequence
@@ -80,6 +93,11 @@ void executor_answer_memory(struct executor *executor, const struct message *cal
 /// Queues any message; takes over the body.
 void executor_send(struct executor *executor, struct message *message);
 
+/// Leaves what is queued to the warden, who writes it in a millisecond unless that is done before.
+void executor_leave(struct executor *executor);
+/// On the warden's thread: writes what was left.
+void executor_look(void *owner);
+
 /// Writes what is queued, waiting until the router takes it.
 void executor_flush(struct executor *executor);
 
@@ -101,9 +119,18 @@ void executor_call_cancel_all(struct executor *executor, lua_State *L);
 void executor_call_block(struct executor *executor);
 void executor_call_unblock(struct executor *executor);
 
+// ---- streams (executor_stream.c) ----
+
+/// A call begins; its message is in it.
+void executor_stream_begin(struct running *running);
+/// It is about to be answered.
+void executor_stream_end(struct executor *executor, lua_State *L, struct running *running);
+/// CREDIT has come.
+void executor_stream_credit(struct executor *executor, lua_State *L, const struct message *message);
+
 // ---- calls that functions make (executor_nested.c) ----
 
-/// The end of one; takes over the body. False: the message is something else.
+/// The end, an item or progress of one; takes over the body. False: the message is something else.
 bool executor_nested_message(struct executor *executor, struct message *message);
 
 /// Ends are awaited.

@@ -12,6 +12,7 @@ local future = require 'farside.future'
 local names = require 'farside.names'
 local native = require 'farside.native'
 local scaling = require 'farside.scaling'
+local yield = require 'farside.yield'
 
 ffi.cdef 'char *getcwd(char *buffer, size_t size);'
 
@@ -123,6 +124,11 @@ end
 function api.get_context(self, class)
   local value = self.contexts:get(class)
   return value
+end
+
+--- app.yield(v, ...): in a function called by f:stream(...), hands an item to the loop there.
+function api.yield(_, ...)
+  yield.yield(2, ...)
 end
 
 --- app.class(name, class): its objects may travel. Returns the class.

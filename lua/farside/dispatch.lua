@@ -9,6 +9,7 @@ local attributes = require 'farside.attributes'
 local benchmark = require 'farside.benchmark'
 local deployments = require 'farside.deployment'
 local future = require 'farside.future'
+local yield = require 'farside.yield'
 
 local M = {}
 
@@ -87,7 +88,9 @@ end
 
 local function measure(executor, deployment)
   executor:measure(true)
+  yield.counted = 0
   local scores, err, traceback, remote = measure_all(executor, deployment)
+  yield.counted = nil
   executor:measure(false)
   return scores, err, traceback, remote
 end
@@ -131,6 +134,7 @@ end
 ---@param start table what Deployment:start gave
 function M.main(executor, start)
   future.serve(executor)
+  yield.serve(executor)
   local ok, deployment, traceback = guarded(load, start)
   if not ok then
     executor:goodbye(BUNDLE_REJECTED, 'bundle', describe_failure(deployment, traceback, nil))
@@ -160,6 +164,7 @@ function M.main(executor, start)
   executor:open {
     ours = future.ours,
     cancel = future.cancel,
+    credit = yield.credit,
     trace = with_traceback,
     describe = function(raised) return describe_raised(raised, registry) end,
     registry = registry,

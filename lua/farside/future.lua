@@ -276,9 +276,22 @@ local function deliver(quietly, call, ok, ...)
   return true
 end
 
+--- Whether calls have ended; hands on news of others first (stream.lua).
+local function has_ended()
+  local done, told = handle:done()
+  if told == 0 then return done > 0 end
+  M.take_news(handle)
+  return handle and handle:done() > 0
+end
+
 --- Takes all calls that have ended.
 local function collect(quietly)
-  while handle and handle:done() > 0 and deliver(quietly, handle:next()) do end
+  while handle and has_ended() and deliver(quietly, handle:next()) do end
+end
+
+--- The same, but resumes nobody.
+function M.look()
+  collect(true)
 end
 
 --- Hands on the calls that have ended. Called between turns of a worker.
@@ -308,6 +321,11 @@ end
 local function await_call(call, waiter)
   waiting[call % PLACES] = waiter
   waiting_count = waiting_count + 1
+end
+
+--- Who waits for a call.
+function M.waiter(call)
+  return waiting[call % PLACES]
 end
 
 --- Lets waiter:_ended(ok, ...) be called with the outcome of a call that was just sent.
@@ -342,8 +360,8 @@ function M.result(call)
 end
 
 --- The future of a call that was just sent.
-function M.of_call(call)
-  local future = setmetatable({ _call = call }, Future)
+function M.of_call(call, on_progress)
+  local future = setmetatable({ _call = call, _on_progress = on_progress }, Future)
   await_call(call, future)
   collect(true)
   return future
@@ -421,6 +439,7 @@ function M.spawn(func, ...)
   local future = setmetatable({}, Future)
   local co = coroutine.create(body)
   ours[co], owners[co] = true, future
+  if M.on_spawn then M.on_spawn(co) end
   resume(co, func, ...)
   return future
 end

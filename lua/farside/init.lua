@@ -6,6 +6,7 @@ local check = require 'farside.check'
 local deployment = require 'farside.deployment'
 local future = require 'farside.future'
 local native = require 'farside.native'
+local yield = require 'farside.yield'
 
 local M = {
   version = native.version,
@@ -15,6 +16,7 @@ local M = {
   any = future.any,
   as_completed = future.as_completed,
   sleep = future.sleep,
+  progress = yield.progress,
   now = native.now,  -- seconds of a clock that only goes forward
   null = native.null,
   array = native.array,

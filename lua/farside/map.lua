@@ -144,6 +144,7 @@ local function submit(self, ...)
   if self.ordered then self.ring[self.sent % self.limit + 1] = slot end
   self.sent = self.sent + 1
   slot.index, slot.kind, slot.call = self.sent, nil, call
+  slot._on_progress = self.remote._on_progress
   if call then
     future.deliver_to(call, slot)
   else

@@ -3,6 +3,7 @@
 --     square(5)                        on a worker; yields in a coroutine of Farside's, blocks anywhere else
 --     square:named { x = 5 }           the same, by names of parameters
 --     square:spawn(5)                  at once; returns a future
+--     generate:stream('a')             its results one by one, in a loop (stream.lua)
 --     square:map { 5, 6 }              an iterator over many calls, several at a time (map.lua)
 --     square:with { timeout = 2 }(5)   a handle whose calls have another deadline, in seconds
 --     square:here(5)                   the plain function, in this process
@@ -10,6 +11,7 @@ local Error = require 'farside.error'
 local check = require 'farside.check'
 local future = require 'farside.future'
 local map = require 'farside.map'
+local stream = require 'farside.stream'
 
 local Remote = {}
 Remote.__index = Remote
@@ -18,6 +20,7 @@ Remote.__index = Remote
 local bases = setmetatable({}, { __mode = 'k' })
 
 local DEFAULT_WORKLOAD = 100
+local WINDOW, MAX_WINDOW = 256 * 1024, 64 * 1024 * 1024
 local MAX_TIMEOUT = 24 * 3600
 local MAX_CONCURRENCY = 1024
 local MAX_BENCHMARK = 1000000
@@ -186,6 +189,28 @@ end
 
 -- Calls -------------------------------------------------------------------------------------------------------------
 
+--- What goes with each call: nothing, a timeout, or a table for C.
+local function limits_of(options)
+  if next(options) == nil then return nil end
+  if next(options) == 'timeout' and next(options, 'timeout') == nil then return options.timeout end
+  return {
+    timeout = options.timeout,
+    queue_timeout = options.queue_timeout,
+    attempts = options.retries and options.retries + 1,
+    priority = options.priority,
+    key = options.idempotency_key,
+    progress = options.on_progress ~= nil,
+  }
+end
+
+--- The same for a call that streams.
+local function stream_limits(options)
+  local limits = limits_of(options)
+  if type(limits) ~= 'table' then limits = { timeout = limits } end
+  limits.stream = options.window or WINDOW
+  return limits
+end
+
 local function bad(self, fields, position)
   fields.name, fields.executed, fields.where, fields['function'] = 'BadArguments', 'no', 'sdk', self.name
   fields.message = ('%s%s: expected %s, got %s'):format(position, self.name, fields.expected, fields.got)
@@ -224,6 +249,7 @@ function Remote:__call(...)
   local workload = self._calculator and self:workload(...) or DEFAULT_WORKLOAD
   local call, refusal = self._handle:call(self._deployment_number, self._number, self._limits, workload, self._names,
     ...)
+  if call and self._on_progress then return future.of_call(call, self._on_progress):await() end
   if call then return future.result(call) end
   error(refused(self, refusal), 0)
 end
@@ -256,7 +282,20 @@ function Remote:spawn(...)
   local workload = self:workload(...)
   local call, refusal = self._handle:call(self._deployment_number, self._number, self._limits, workload, self._names,
     ...)
-  if call then return future.of_call(call) end
+  if call then return future.of_call(call, self._on_progress) end
+  error(refused(self, refusal), 0)
+end
+
+--- Calls a function that yields (app.yield) and returns its stream: `for token in generate:stream(prompt) do`. The
+-- deadline holds for all of it.
+function Remote:stream(...)
+  check_self(self, 'stream')
+  if not self._number then connect(self) end
+  if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
+  self._stream_limits = self._stream_limits or stream_limits(self._with or {})
+  local call, refusal = self._handle:call(self._deployment_number, self._number, self._stream_limits,
+    self:workload(...), self._names, ...)
+  if call then return stream.new(self._handle, call, self._on_progress) end
   error(refused(self, refusal), 0)
 end
 
@@ -305,20 +344,9 @@ local WITH_OPTIONS = {
   retries = check.integer(0, 10),  -- further attempts when a worker is lost: as if the function were idempotent
   priority = check.integer(0, 255), -- a level more is worth a second of waiting
   idempotency_key = a_key,         -- calls with the same one are one run
+  on_progress = check.a 'function',       -- gets n and total of farside.progress(n, total)
+  window = check.integer(1, MAX_WINDOW),  -- of a stream: bytes of items that lie unread until the function waits
 }
-
---- What goes with each call: nothing, a timeout, or a table for C.
-local function limits_of(options)
-  if next(options) == nil then return nil end
-  if next(options) == 'timeout' and next(options, 'timeout') == nil then return options.timeout end
-  return {
-    timeout = options.timeout,
-    queue_timeout = options.queue_timeout,
-    attempts = options.retries and options.retries + 1,
-    priority = options.priority,
-    key = options.idempotency_key,
-  }
-end
 
 --- A handle of the same function whose calls have other options; what is not given stays as it is.
 function Remote:with(options)
@@ -330,7 +358,8 @@ function Remote:with(options)
   copy._with = {}
   for key, value in pairs(self._with or {}) do copy._with[key] = value end
   for key, value in pairs(options) do copy._with[key] = value end
-  copy._limits = limits_of(copy._with)
+  copy._limits, copy._stream_limits = limits_of(copy._with), nil
+  copy._on_progress = copy._with.on_progress
   bases[copy] = bases[self] or self
   return setmetatable(copy, Remote)
 end

@@ -156,7 +156,7 @@ function Handle:done()
   for _, call in ipairs(self.flying) do
     if call.at <= self.native.time then count = count + 1 end
   end
-  return count
+  return count, 0
 end
 
 function Handle:ready(_, timeout)
@@ -209,9 +209,13 @@ function Executor:draining()
   return self.drained == true
 end
 
---- Calls of its own functions that have ended: none are made.
+--- Calls of its own functions that have ended, and news of others: none are made.
 function Executor.done()
-  return 0
+  return 0, 0
+end
+
+function Executor.sequence()
+  return nil
 end
 
 function Executor:pause(timeout)

@@ -286,7 +286,10 @@ static void news(void) {
   uint32_t credit;
   uint64_t number = stream(client, 0);
   get_item(client, number, 1);
+  EXPECT(client_news(client, &got) && got.has_item && !got.has_progress);
+  get_item(client, number, 1);
   EXPECT(!client_news(client, &got));  // nobody has asked for it
+  EXPECT_EQUAL(1, take_item(client, number, &credit));
   EXPECT_EQUAL(1, take_item(client, number, &credit));
   EXPECT_EQUAL(-1, take_item(client, number, &credit));
   get_item(client, number, 2);

@@ -24,11 +24,15 @@ struct fixture {
   struct warden *warden;
   int router;
   struct reader *reader;
-  atomic_int interrupts;
+  atomic_int interrupts, looks;
 };
 
 static void on_interrupt(void *owner) {
   atomic_fetch_add(&((struct fixture *)owner)->interrupts, 1);
+}
+
+static void on_look(void *owner) {
+  atomic_fetch_add(&((struct fixture *)owner)->looks, 1);
 }
 
 static void set_up(struct fixture *fixture) {
@@ -37,7 +41,7 @@ static void set_up(struct fixture *fixture) {
   *fixture = (struct fixture){.reader = reader_new(FRAME_OPEN, LIMIT_FRAME)};
   EXPECT_EQUAL(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
   fixture->router = pair[0];
-  struct warden_options options = {pair[1], on_interrupt, fixture};
+  struct warden_options options = {pair[1], on_interrupt, on_look, fixture};
   EXPECT_EQUAL(0, warden_start(&fixture->warden, &options));
 }
 
@@ -305,6 +309,18 @@ static void drain_is_passed_on(void) {
   tear_down(&fixture);
 }
 
+static void looks_when_asked(void) {
+  struct fixture fixture;
+  set_up(&fixture);
+  for (int i = 1; i < 20; i++) {
+    int64_t start = wait_now();
+    for (int k = 0; k < 100; k++) warden_look(fixture.warden);
+    EVENTUALLY(atomic_load(&fixture.looks) == i);
+    EXPECT(wait_now() - start >= NANOSECONDS_PER_SECOND / 1000);
+  }
+  tear_down(&fixture);
+}
+
 static void be_left_alone(void) {
   struct fixture fixture;
   set_up(&fixture);
@@ -339,6 +355,7 @@ static const struct check kChecks[] = {
     {"interrupts a call that the executor claims itself", claim_can_be_renewed},
     {"ends each of 100,000 calls either by the executor or by a cancel", one_of_two_ends_a_call},
     {"refuses a router that sends cancels without end", too_many_cancels_end_it},
+    {"looks a millisecond after it was asked, however often", looks_when_asked},
     {"passes a drain on and leaves the running call alone", drain_is_passed_on},
     {"interrupts the running call when the router is gone, and kills its group a second later",
      loss_of_the_router_ends_it},

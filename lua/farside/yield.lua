@@ -1,0 +1,99 @@
+--- What a remote function says before it returns: items of its stream (app.yield), and how far it is (farside.progress).
+--
+-- A call may say so from any coroutine that was started in it. Items that run ahead of their reader, as far as the
+-- call's window, make app.yield wait as farside.sleep does: calls beside it go on.
+local check = require 'farside.check'
+local future = require 'farside.future'
+local native = require 'farside.native'
+
+local M = {}
+
+local running, now = coroutine.running, native.now
+
+local executor
+local makers = setmetatable({}, { __mode = 'k' })  -- coroutine of Farside's -> sequence of its call, or false
+local waits = {}                                   -- sequence of a call that waits for credit -> who waits
+local PATIENCE = 1                                 -- seconds after which one that blocks looks again
+
+--- How many items a benchmark has yielded; nil when none runs. They go nowhere.
+M.counted = nil
+
+--- Makes this the voice of a worker.
+function M.serve(with)
+  executor = with
+  future.on_spawn = function(co)
+    local maker = running()
+    local sequence = maker and makers[maker]
+    if sequence == nil then sequence = executor:sequence() or false end
+    makers[co] = sequence
+  end
+end
+
+--- Credit has come for a call that waits for it, or it has ended. Called by the executor.
+function M.credit(sequence)
+  local owner = waits[sequence]
+  waits[sequence] = nil
+  if owner then future.wake(owner) end
+end
+
+local function wait_for_credit(sequence)
+  local owner = waits[sequence] or {}
+  waits[sequence] = owner
+  future.wait_on(owner, now() + PATIENCE)
+end
+
+local PROBLEMS = {
+  outside = 'app.yield: expected inside a call of a remote function on a worker, got it outside of one',
+  plain = 'app.yield: the function was called without :stream, so nobody waits for its items; call f:stream(...)',
+}
+
+--- Nil, or why not: a text, or an error that was raised elsewhere.
+local function say(sequence, ...)
+  local sent, problem = executor:yield(sequence, ...)
+  if sent == true then return nil end
+  if sent then
+    wait_for_credit(sent)
+    return say(sent, ...)
+  end
+  if type(problem) == 'table' then return 'app.yield: ' .. problem.message end
+  return PROBLEMS[problem]
+end
+
+--- Hands one item, of one or several values, to the loop that reads the call's stream. The user stands at `level`.
+function M.yield(level, ...)
+  local first = ...
+  if first == nil or first == native.null then
+    error('app.yield: expected a value, got nil: it would end the loop', level + 1)
+  end
+  if M.counted then
+    M.counted = M.counted + 1
+    return
+  end
+  local co = running()
+  local sequence = co and makers[co]
+  local problem
+  if executor and sequence ~= false then
+    problem = say(sequence, ...)
+  else
+    problem = PROBLEMS.outside
+  end
+  if problem then error(problem, level + 1) end
+end
+
+local function check_number(what, value, level)
+  if type(value) == 'number' and value >= 0 and value < math.huge then return end
+  error(('progress: %s: expected a number of at least 0, got %s'):format(what, check.describe(value)), level + 1)
+end
+
+--- Says how far the call is: `n`, of `total` if that is known. It reaches whoever called with { on_progress = f }, the
+-- latest word at most every 50 ms and before the result. Outside of a call on a worker it does nothing.
+function M.progress(n, total)
+  check_number('n', n, 2)
+  if total ~= nil then check_number('total', total, 2) end
+  local co = running()
+  local sequence = co and makers[co]
+  if not executor or M.counted or sequence == false then return end
+  executor:progress(sequence, n, total or 0)
+end
+
+return M
