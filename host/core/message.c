@@ -33,6 +33,7 @@ enum field {
   CREDIT,
   N,
   TOTAL,
+  RESIDENT,
 };
 
 static const char *const field_names[] = {
@@ -57,6 +58,7 @@ static const char *const field_names[] = {
     [CREDIT] = "bytes of credit",
     [N] = "n",
     [TOTAL] = "total",
+    [RESIDENT] = "resident bytes",
 };
 
 struct layout {
@@ -88,6 +90,7 @@ static const struct layout layouts[MESSAGE_TYPES] = {
     [MESSAGE_SCORE] = {"SCORE", BODY_NONE, {FUNCTION, WORKLOAD}},
     [MESSAGE_DRAIN] = {"DRAIN", BODY_NONE, {REMAINING}},
     [MESSAGE_GOODBYE] = {"GOODBYE", BODY_OPTIONAL, {CODE, PHASE}},
+    [MESSAGE_RECYCLE] = {"RECYCLE", BODY_NONE, {FUNCTION, RESIDENT}},
 };
 
 static bool is_type(uint64_t type) {
@@ -160,6 +163,8 @@ static void pack_field(struct buffer *out, const struct message *message, enum f
       return pack_number(out, message->n);
     case TOTAL:
       return message->total > 0 ? pack_number(out, message->total) : pack_nil(out);
+    case RESIDENT:
+      return pack_uint(out, message->resident);
     case NO_FIELD:
       return;
   }
@@ -322,6 +327,8 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
       return read_amount(header, &message->n);
     case TOTAL:
       return cursor_nil(header) || read_amount(header, &message->total);
+    case RESIDENT:
+      return cursor_uint(header, &message->resident);
     case NO_FIELD:
       return false;
   }

@@ -38,6 +38,9 @@
 //   SCORE      function, score                              -
 //   DRAIN      milliseconds for it                          -
 //   GOODBYE    exit code, phase                             [map] or -  why a worker ends by itself
+//   RECYCLE    function, bytes                              -      the worker has so many resident
+//                                                                  after a call, more than the
+//                                                                  function's max_rss; said once
 // clang-format on
 //
 // Function numbers, deployments and workers count from 0, attempts from 1. id is a bin of 16 bytes:
@@ -72,6 +75,7 @@ enum message_type {
   MESSAGE_SCORE,
   MESSAGE_DRAIN,
   MESSAGE_GOODBYE,
+  MESSAGE_RECYCLE,
   MESSAGE_TYPES  // one past the last
 };
 
@@ -127,6 +131,7 @@ struct message {
   struct call_id parent;  // CALL: of the call in which it was made; zero: none
   uint32_t batch;         // CALL: how many of the same batch follow
   uint32_t credit;        // CALL: the window, 0: the default; CREDIT: bytes that were consumed
+  uint64_t resident;      // RECYCLE: bytes
   double n, total;        // PROGRESS: not negative; total 0: not known
   const char *key;  // CALL: `key_size` bytes, none with 0. Not owned: they last as long as what the
                     // message was read from, a reader's buffer until it is filled again.

@@ -128,6 +128,7 @@ static void free_calls(struct router *router) {
 static void free_worker(struct worker *worker) {
   payload_unref(worker->goodbye);
   free(worker->scores);
+  free(worker->runs);
   free(worker);
 }
 
@@ -167,7 +168,7 @@ static bool options_valid(const struct router *router,
 }
 
 static void add_workers(struct router *router, struct deployment *deployment, uint32_t number) {
-  uint32_t first = router->worker_count, count = deployment->worker_count;
+  uint32_t first = router->worker_count, count = deployment->place_count;
   router->workers = xrealloc(router->workers, (first + count) * sizeof *router->workers);
   router->worker_count = first + count;
   deployment->first_worker = first;
@@ -178,6 +179,8 @@ static void add_workers(struct router *router, struct deployment *deployment, ui
     worker->timer.kind = TIMER_WORKER;
     worker->heartbeat.kind = TIMER_HEARTBEAT;
     worker->scores = xcalloc(deployment->function_count, sizeof *worker->scores);
+    worker->runs = xcalloc(deployment->function_count, sizeof *worker->runs);
+    worker->wanted = i - first < deployment->worker_count;
   }
 }
 
@@ -198,13 +201,15 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
     if (options->functions[i].retry_on)
       deployment->functions[i].retry_on = strdup(options->functions[i].retry_on);
   deployment->worker_count = options->workers;
+  deployment->place_count = options->workers + 1;
+  deployment->retiree = deployment->substitute = ROUTER_NONE;
   deployment->start = payload_ref(options->start);
   deployment->timer.kind = TIMER_DEPLOYMENT;
   deployment->skip = xcalloc(options->function_count, 1);
   deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
-  deployment->candidates = xcalloc(options->workers, sizeof *deployment->candidates);
-  deployment->places = xcalloc(options->workers, sizeof *deployment->places);
-  deployment->promised = xcalloc(options->workers, sizeof *deployment->promised);
+  deployment->candidates = xcalloc(deployment->place_count, sizeof *deployment->candidates);
+  deployment->places = xcalloc(deployment->place_count, sizeof *deployment->places);
+  deployment->promised = xcalloc(deployment->place_count, sizeof *deployment->promised);
   queue_init(&deployment->queue, options->function_count);
 
   uint32_t number = router->deployment_count++;
@@ -504,6 +509,7 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .calls = deployment->calls,
       .dropped = deployment->dropped,
       .first_worker = deployment->first_worker,
+      .places = deployment->place_count,
       .failure = failure_of(deployment),
   };
   return true;
@@ -519,7 +525,7 @@ bool router_worker_status(const struct router *router, uint32_t number,
   if (number >= router->worker_count) return false;
   const struct worker *worker = router->workers[number];
   *status = (struct worker_status){worker->state, worker->generation, worker->in_flight,
-                                   worker->calls, worker->starts};
+                                   worker->calls, worker->starts,     worker->wanted};
   return true;
 }
 

@@ -52,6 +52,8 @@ struct router_function {
   int64_t timeout;       // of calls that give none, 0: the default deadline
   bool idempotent;
   bool benchmarked;
+  uint64_t max_calls;    // of a worker's process, which is then replaced between calls; 0: no limit
+  uint64_t max_rss;      // bytes; a worker says itself when it has more after a call; 0: no limit
   const char *retry_on;  // names of errors after which an idempotent call is tried again, separated
                          // by commas; NULL: none; copied
 };
@@ -123,8 +125,8 @@ void router_client_message(struct router *router, uint32_t peer, uint32_t deploy
                            struct message *message, int64_t now);
 
 /// A message of a worker's process; takes over its body. READY, RESULT, ERROR, GIVE_BACK, STARTED,
-/// ITEM, PROGRESS, PONG, GOODBYE, SCORE. One of another generation than the current one is dropped
-/// and counted.
+/// ITEM, PROGRESS, PONG, GOODBYE, SCORE, RECYCLE. One of another generation than the current one is
+/// dropped and counted.
 void router_worker_message(struct router *router, uint32_t worker, uint32_t generation,
                            struct message *message, int64_t now);
 
@@ -161,14 +163,16 @@ struct worker_status {
   uint32_t in_flight;  // slots in use
   uint64_t calls;      // ended here
   uint64_t starts;
+  bool wanted;  // a process is to stand here
 };
 struct deployment_status {
   enum deployment_state state;
-  uint32_t workers, ready, functions;
-  uint32_t queued, running;  // queued: also those that wait for their next attempt
-  uint64_t calls;            // admitted
-  uint64_t dropped;          // answers nobody asked for: late, fenced, twice
-  uint32_t first_worker;     // its workers are numbered from here on
+  uint32_t workers, ready, functions;  // workers: how many are wanted
+  uint32_t queued, running;            // queued: also those that wait for their next attempt
+  uint64_t calls;                      // admitted
+  uint64_t dropped;                    // answers nobody asked for: late, fenced, twice
+  uint32_t first_worker;               // its places are numbered from here on
+  uint32_t places;                     // more than workers: one is spare, see router_recycle.c
   struct payload
       *failure;  // why it fails, or the last failure of a worker: a body the caller owns; or NULL
 };

@@ -49,6 +49,7 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   if (worker) {
     vacate(router, worker, call, now);
+    router_recycle_vacated(router, worker, now);
   } else if (call->state == CALL_QUEUED) {
     queue_remove(&deployment->queue, &call->item);
     deployment->queue_bytes -= call->body ? call->body->size : 0;
@@ -69,7 +70,10 @@ static bool may_serve(const struct router *router, const struct worker *worker) 
 #ifdef PLANT_UNREADY
   return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
 #else
-  return worker->state == WORKER_READY && !worker->killed && !worker->tainted &&
+#ifdef PLANT_RETIREE_SERVES
+  if (worker->retiring && !worker->killed) return true;
+#endif
+  return worker->state == WORKER_READY && !worker->killed && !worker->leaving &&
          !is_silent(router, worker);
 #endif
 }
@@ -130,7 +134,7 @@ static struct choice choose(struct router *router, struct deployment *deployment
   struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
   struct candidate *candidates = deployment->candidates;
   uint32_t *places = deployment->places, best = 0;
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
     if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
     bool is_free = i != reserved && has_slot(worker, concurrency);
@@ -229,7 +233,7 @@ static struct call *look_behind(struct router *router, struct deployment *deploy
     *choice = choose(router, deployment, call, reserved, now);
     if (choice->worker != ROUTER_NONE) break;
   }
-  memset(deployment->promised, 0, deployment->worker_count * sizeof *deployment->promised);
+  memset(deployment->promised, 0, deployment->place_count * sizeof *deployment->promised);
   return choice->worker != ROUTER_NONE ? call : NULL;
 }
 
@@ -238,7 +242,7 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
                         const struct call *call, int64_t now) {
   uint32_t concurrency = deployment->functions[call->function].concurrency, best = ROUTER_NONE;
   double least = 0;
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
     double left = backlog(worker, concurrency, now);
@@ -252,10 +256,9 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
 // Every slot is held by a call that waits for another one, and none of those can get a slot:
 // nothing will move.
 static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (worker->state != WORKER_READY) return false;
-    if (!worker->first) return false;
+    if (worker->wanted && (worker->state != WORKER_READY || !worker->first)) return false;
     for (struct call *call = worker->first; call; call = call->next) {
       const struct call *bearer = router_batch_bearer(call);
       if (!bearer || !bearer->children || bearer->state != CALL_RUNNING) return false;

@@ -359,6 +359,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->calls++;
   worker->finished++;
   worker->quick_deaths = 0;
+  router_recycle_count(router, worker, call, now);
   if (message->type == MESSAGE_RESULT)
     learn(router, worker, call, message->elapsed, now);
   else if (call->batch && !message->elapsed)

@@ -138,7 +138,7 @@ static bool failed_on(const struct call *call, uint32_t worker) {
 bool router_retry_avoids(const struct router *router, const struct call *call, uint32_t worker) {
   if (!call->trials || !failed_on(call, worker)) return false;
   const struct deployment *deployment = call_deployment(router, call);
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
     uint32_t other = deployment->first_worker + i;
     if (router->workers[other]->state == WORKER_READY && !failed_on(call, other)) return true;
   }

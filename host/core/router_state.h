@@ -3,6 +3,7 @@
 //
 //   router.c          events of clients, time, actions, status
 //   router_call.c     where a call is and how it ends
+//   router_recycle.c  which places are wanted: a worker is replaced by one that is ready first
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
@@ -87,7 +88,13 @@ struct worker {
   uint32_t unanswered;  // pings
   uint64_t pings;
   bool killed;                // KILL was given for this generation
-  bool tainted;               // it said it will go because a call was interrupted
+  bool leaving;               // it said it will go
+  bool tainted;               // the same, because a call was interrupted
+  bool wanted;                // a process is to stand in this place
+  bool retiring;              // DRAINING, and told so only when its last call has ended
+  uint64_t mark;              // not 0: it is to be recycled, the smaller the sooner
+  uint64_t mark_limit;        // why: so many calls, or bytes
+  uint64_t mark_bytes;        // that it has; 0: the limit is one of calls
   struct call *first, *last;  // slots in use
   uint32_t in_flight, slots;  // slots: the least concurrency of the functions in flight
   double backlog;             // seconds predicted for all in flight
@@ -99,6 +106,7 @@ struct worker {
   uint32_t quick_deaths;  // in a row, without one finished call
   int64_t ready_at;
   uint64_t finished;        // by this generation
+  uint64_t *runs;           // per function, the same
   uint64_t calls, starts;   // by all
   struct payload *goodbye;  // why it will end
   enum phase phase;
@@ -126,7 +134,11 @@ struct deployment {
   size_t manifest_size;
   struct router_function *functions;
   uint32_t function_count;
-  uint32_t first_worker, worker_count, ready;
+  uint32_t first_worker, ready;
+  uint32_t worker_count;         // how many places are wanted; one more while one is recycled
+  uint32_t place_count;          // all of its places, which are alike
+  uint32_t retiree, substitute;  // workers; ROUTER_NONE: nobody is being recycled
+  uint64_t marks;
   enum deployment_state state;
   bool was_ready;
   struct payload *start, *failure;
@@ -145,9 +157,9 @@ struct deployment {
   uint32_t suspect_count;
   unsigned char *skip;           // scratch, one a line
   struct gathering *gatherings;  // one a function
-  struct candidate *candidates;  // scratch, one a worker
-  uint32_t *places;              // scratch, one a worker
-  double *promised;              // scratch, one a worker: seconds of waiting calls that wait for it
+  struct candidate *candidates;  // scratch, one a place
+  uint32_t *places;              // scratch, one a place
+  double *promised;              // scratch, one a place: seconds of waiting calls that wait for it
   struct keys *keys;             // NULL: no call had one yet
 };
 
@@ -325,11 +337,29 @@ bool router_batch_abandon(struct router *router, struct call *call, enum cancel_
 struct call *router_batch_bearer(struct call *call);
 void router_batch_free(struct router *router);
 
+// router_recycle.c
+/// A call has ended on `worker`.
+void router_recycle_count(struct router *router, struct worker *worker, const struct call *call,
+                          int64_t now);
+/// RECYCLE: `worker` says that it has grown.
+void router_recycle_report(struct router *router, struct worker *worker,
+                           const struct message *message, int64_t now);
+/// Starts the next replacement if one is due and can be.
+void router_recycle_next(struct router *router, struct deployment *deployment, int64_t now);
+/// `worker` is ready: whom it replaces gets no more calls.
+void router_recycle_ready(struct router *router, struct worker *worker, int64_t now);
+/// The process of `worker` has ended: says anew which places are wanted.
+void router_recycle_lost(struct router *router, struct worker *worker);
+/// A slot of `worker` is free: if it retires and that was its last call, it is told to go.
+void router_recycle_vacated(struct router *router, struct worker *worker, int64_t now);
+
 // router_worker.c
 void router_worker_start(struct router *router, struct worker *worker, int64_t now);
 void router_worker_timer(struct router *router, struct worker *worker, int64_t now);
 void router_worker_heartbeat(struct router *router, struct worker *worker, int64_t now);
 void router_worker_kill(struct router *router, struct worker *worker);
 void router_worker_drain(struct router *router, struct worker *worker, int64_t now);
+/// No more calls for it. When its last one has ended it is told so, and has its time for that.
+void router_worker_retire(struct router *router, struct worker *worker, int64_t now);
 /// Fills a message for the current process of `worker` and queues it; takes over the body.
 void router_worker_send(struct router *router, struct worker *worker, struct message message);

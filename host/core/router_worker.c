@@ -44,7 +44,8 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->state = WORKER_STARTING;
   worker->generation++;
   worker->starts++;
-  worker->killed = worker->tainted = false;
+  worker->killed = worker->leaving = worker->tainted = worker->retiring = false;
+  worker->mark = 0;
   worker->unanswered = worker->bad_answers = 0;
   worker->finished = worker->entered = 0;
   worker->round_trip = 0;
@@ -52,6 +53,7 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   payload_unref(worker->goodbye);
   worker->goodbye = NULL;
   memset(worker->scores, 0, deployment->function_count * sizeof *worker->scores);
+  memset(worker->runs, 0, deployment->function_count * sizeof *worker->runs);
   timers_set(&router->timers, &worker->timer, now + LIMIT_START + LIMIT_BENCHMARK);
   if (router->options.heartbeat)
     timers_set(&router->timers, &worker->heartbeat, now + router->options.heartbeat);
@@ -154,7 +156,7 @@ static void start_clocks(struct router *router, struct deployment *deployment, i
 
 // The canary lives: the other places need not wait for their turn.
 static void start_waiting(struct router *router, struct deployment *deployment, int64_t now) {
-  for (uint32_t i = 0; i < deployment->worker_count; i++) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->state != WORKER_BACKOFF) continue;
     timers_cancel(&router->timers, &worker->timer);
@@ -190,10 +192,23 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   deployment->state = DEPLOYMENT_READY;
   if (!deployment->was_ready) start_clocks(router, deployment, now);
   deployment->was_ready = true;
+  router_recycle_ready(router, worker, now);
   router_dispatch(router, deployment, now);
 }
 
 // ---- messages ----
+
+// One that was ready has as long for its end as one that is told to go.
+static void goodbye(struct router *router, struct worker *worker, const struct message *message,
+                    int64_t now) {
+  if (worker->state == WORKER_READY && !worker->leaving)
+    timers_set(&router->timers, &worker->timer, now + LIMIT_CONTEXT_EXIT);
+  worker->leaving = true;
+  worker->tainted = message->reason == PHASE_TAINTED;
+  worker->phase = (enum phase)message->reason;
+  payload_unref(worker->goodbye);
+  worker->goodbye = payload_ref(message->body);
+}
 
 void router_worker_message(struct router *router, uint32_t number, uint32_t generation,
                            struct message *message, int64_t now) {
@@ -235,10 +250,10 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
         worker->scores[message->function] = message->workload;
       break;
     case MESSAGE_GOODBYE:
-      worker->tainted = message->reason == PHASE_TAINTED;
-      worker->phase = (enum phase)message->reason;
-      payload_unref(worker->goodbye);
-      worker->goodbye = payload_ref(message->body);
+      goodbye(router, worker, message, now);
+      break;
+    case MESSAGE_RECYCLE:
+      router_recycle_report(router, worker, message, now);
       break;
     default:
       break;
@@ -327,9 +342,9 @@ static void lose_calls(struct router *router, struct worker *worker, enum lost_r
   }
 }
 
-// Another process stands in the place after `delay` seconds.
+// Another process stands in the place after `delay` seconds, if it is wanted.
 static void replace(struct router *router, struct worker *worker, double delay, int64_t now) {
-  if (router->draining) {
+  if (router->draining || !worker->wanted) {
     worker->state = WORKER_NONE;
     return;
   }
@@ -362,7 +377,9 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   lose_calls(router, worker, reason, code, now);
   double delay = was_starting || (young && !ours) ? charge(router, worker, reason, code, now)
                                                   : served_backoff(router, worker);
+  router_recycle_lost(router, worker);
   replace(router, worker, delay, now);
+  router_recycle_next(router, deployment, now);
   router_dispatch(router, deployment, now);
 }
 
@@ -414,8 +431,16 @@ void router_worker_drain(struct router *router, struct worker *worker, int64_t n
     return;
   }
   if (worker->state == WORKER_NONE || worker->state == WORKER_LOST) return;
+  if (worker->state == WORKER_DRAINING && !worker->retiring) return;  // it knows
   int64_t limit = worker->state == WORKER_STARTING ? LIMIT_GRACE : LIMIT_CONTEXT_EXIT;
+  worker->retiring = false;
   leave_ready(router, worker, WORKER_DRAINING);
   timers_set(&router->timers, &worker->timer, now + limit);
   router_worker_send(router, worker, (struct message){.type = MESSAGE_DRAIN, .remaining = limit});
+}
+
+void router_worker_retire(struct router *router, struct worker *worker, int64_t now) {
+  leave_ready(router, worker, WORKER_DRAINING);
+  worker->retiring = true;
+  if (!worker->first) router_worker_drain(router, worker, now);
 }

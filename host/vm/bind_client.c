@@ -91,6 +91,8 @@ static struct router_function *read_functions(lua_State *L, uint32_t *count) {
         .timeout = (int64_t)(field_number(L, item, "timeout", 0) * 1e9),
         .idempotent = field_boolean(L, item, "idempotent"),
         .benchmarked = field_boolean(L, item, "benchmarked"),
+        .max_calls = (uint64_t)field_number(L, item, "max_calls", 0),
+        .max_rss = (uint64_t)field_number(L, item, "max_rss", 0),
     };
     lua_getfield(L, item, "retry_on");  // a string that the table keeps
     functions[i].retry_on = lua_tostring(L, -1);
@@ -265,12 +267,14 @@ static void set_number(lua_State *L, const char *key, double value) {
   lua_setfield(L, -2, key);
 }
 
-static void push_worker(lua_State *L, struct embedded *embedded, uint32_t number, uint32_t place,
+// False: nobody is or will be there, and nothing is pushed.
+static bool push_worker(lua_State *L, struct embedded *embedded, uint32_t number, uint32_t place,
                         uint32_t functions) {
   struct worker_status status;
   pid_t pid;
+  if (!embedded_worker(embedded, number, &status, &pid)) return false;
+  if (!status.wanted && status.state == WORKER_NONE) return false;  // a spare place
   lua_createtable(L, 0, 8);
-  if (!embedded_worker(embedded, number, &status, &pid)) return;
   lua_pushstring(L, kWorkerStates[status.state]);
   lua_setfield(L, -2, "state");
   if (pid > 0) set_number(L, "pid", pid);
@@ -287,6 +291,7 @@ static void push_worker(lua_State *L, struct embedded *embedded, uint32_t number
     lua_rawseti(L, -2, (int)function);
   }
   lua_setfield(L, -2, "scores");
+  return true;
 }
 
 static int l_status(lua_State *L) {
@@ -306,10 +311,10 @@ static int l_status(lua_State *L) {
   set_number(L, "calls", (double)status.calls);
   set_number(L, "dropped", (double)status.dropped);
   lua_createtable(L, (int)status.workers, 0);
-  for (uint32_t i = 0; i < status.workers; i++) {
-    push_worker(L, handle->embedded, status.first_worker + i, i, status.functions);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
+  int count = 0;
+  for (uint32_t i = 0; i < status.places; i++)
+    if (push_worker(L, handle->embedded, status.first_worker + i, i, status.functions))
+      lua_rawseti(L, -2, ++count);
   lua_setfield(L, -2, "workers");
   return 1;
 }

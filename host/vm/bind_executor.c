@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "../core/limits.h"
+#include "../core/memory.h"
 #include "../core/pack.h"
 #include "../core/payload.h"
 #include "../io/wait.h"
@@ -21,6 +22,23 @@ static int take_field(lua_State *L, const char *name) {
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+// The field `rules`: for each function, in their order, a table.
+static struct executor_rule *take_rules(lua_State *L) {
+  lua_getfield(L, 2, "rules");
+  luaL_checktype(L, -1, LUA_TTABLE);
+  size_t count = lua_objlen(L, -1);
+  struct executor_rule *rules = xcalloc(count + 1, sizeof *rules);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, -1, (int)i + 1);
+    lua_getfield(L, -1, "interrupt_safe");
+    lua_getfield(L, -2, "max_rss");
+    rules[i] = (struct executor_rule){lua_toboolean(L, -2), (uint64_t)lua_tonumber(L, -1)};
+    lua_pop(L, 3);
+  }
+  lua_pop(L, 1);
+  return rules;
+}
+
 static int l_open(lua_State *L) {
   struct executor_callbacks callbacks = {
       .ours = take_field(L, "ours"),
@@ -30,6 +48,7 @@ static int l_open(lua_State *L) {
       .describe = take_field(L, "describe"),
       .registry = take_field(L, "registry"),
       .entries = take_field(L, "entries"),
+      .rules = take_rules(L),
   };
   executor_open(check(L), &callbacks);
   return 0;

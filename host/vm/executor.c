@@ -179,6 +179,27 @@ void executor_measure(struct executor *executor, bool begin) {
   }
 }
 
+// In bytes; 0: not known.
+static uint64_t resident_size(void) {
+  char text[64] = "";
+  unsigned long long pages = 0;
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  if (read(file, text, sizeof text - 1) > 0) sscanf(text, "%*u %llu", &pages);
+  close(file);
+  return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void executor_check_size(struct executor *executor, uint32_t function) {
+  uint64_t most = executor->callbacks.rules[function].max_rss;
+  if (!most || executor->has_grown) return;
+  uint64_t resident = resident_size();
+  if (resident <= most) return;
+  executor->has_grown = true;
+  struct message message = {.type = MESSAGE_RECYCLE, .function = function, .resident = resident};
+  warden_send(executor->warden, &message);
+}
+
 // ---- the role ----
 
 void executor_ready(struct executor *executor, struct payload *body) {
@@ -292,6 +313,7 @@ int executor_main(int data, int control, int page) {
     executor_goodbye(&executor, EXIT_TAINTED, "tainted", NULL);
     code = EXIT_TAINTED;
   }
+  if (executor.has_grown && !code) code = EXIT_GROWN;
   executor_flush(&executor);
   fflush(NULL);
   if (warden_alone(executor.warden)) executor.router_gone = true;

@@ -23,9 +23,17 @@ int executor_main(int data, int control, int page);
 
 // What bind_executor.c binds.
 
-/// Registry references of what Lua gave to executor:open.
+/// What concerns a worker of the options of a function.
+struct executor_rule {
+  bool interrupt_safe;
+  uint64_t max_rss;  // bytes; 0: no limit
+};
+
+/// Registry references of what Lua gave to executor:open; and a rule for each function, which the
+/// executor takes over.
 struct executor_callbacks {
   int ours, cancel, credit, trace, describe, registry, entries;
+  struct executor_rule *rules;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
 

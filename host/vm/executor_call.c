@@ -203,6 +203,7 @@ static void left(struct executor *executor, lua_State *L, struct running *runnin
   executor_stream_end(executor, L, running);
   if (!running->is_claimed) answer_ended(executor, L, running);
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
+  executor_check_size(executor, running->call.function);
   release(executor, running);
 }
 

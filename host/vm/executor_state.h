@@ -67,9 +67,16 @@ struct executor {
   int measure_fd;
   bool rests;  // nothing came for long, and the memory it kept is given back
   bool router_gone, tainted;
+  bool has_grown;  // above the max_rss of a function, and has said so
 };
 
-enum { EXIT_USAGE = 64, EXIT_INTERNAL = 70, EXIT_TAINTED = 83, EXIT_ROUTER_GONE = 84 };
+enum {
+  EXIT_USAGE = 64,
+  EXIT_INTERNAL = 70,
+  EXIT_TAINTED = 83,
+  EXIT_ROUTER_GONE = 84,
+  EXIT_GROWN = 85
+};
 
 /// Ends the process without calling anybody: user code may have left threads and handlers behind.
 __attribute__((noreturn)) void executor_exit(int code);
@@ -114,6 +121,9 @@ int executor_call_cancels(struct executor *executor, lua_State *L);
 
 /// Cancels all that wait, because the router is gone.
 void executor_call_cancel_all(struct executor *executor, lua_State *L);
+
+/// After a call of `function`: tells the router if the process has more than that allows.
+void executor_check_size(struct executor *executor, uint32_t function);
 
 /// The call that runs is about to block, or goes on.
 void executor_call_block(struct executor *executor);

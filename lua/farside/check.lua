@@ -115,6 +115,24 @@ function M.number(low, high, over)
   end
 end
 
+local UNITS = { B = 1, KiB = 2 ^ 10, MiB = 2 ^ 20, GiB = 2 ^ 30, TiB = 2 ^ 40 }
+
+--- The bytes that a number, or a text like '500MiB', stands for; nil if it is neither.
+function M.bytes(value)
+  if type(value) == 'string' then
+    local number, unit = value:match('^(%d+%.?%d*) ?(%a*)$')
+    if not number or not UNITS[unit] then return nil end
+    value = math.floor(tonumber(number) * UNITS[unit])
+  end
+  if type(value) == 'number' and value % 1 == 0 and value > 0 and value <= 2 ^ 53 then return value end
+  return nil
+end
+
+--- A number of bytes, or text with its unit.
+function M.size(value)
+  if not M.bytes(value) then return "a number of bytes, or text like '500MiB' or '2GiB'" end
+end
+
 function M.integer(low, high)
   local expected = ('a whole number from %d to %d'):format(low, high)
   return function(value)

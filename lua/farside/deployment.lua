@@ -275,6 +275,8 @@ local function options_of(remote)
     idempotent = remote.options.idempotent == true,
     retry_on = remote.options.retry_on and table.concat(remote.options.retry_on, ','),
     benchmarked = remote:has_benchmark(),
+    max_calls = remote.options.max_calls,
+    max_rss = remote:max_rss(),
   }
 end
 

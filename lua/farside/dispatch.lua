@@ -108,6 +108,15 @@ local function entries_of(deployment)
   return entries
 end
 
+--- What the executor has to know of each function.
+local function rules_of(deployment)
+  local rules = {}
+  for i, remote in ipairs(deployment.functions) do
+    rules[i] = { interrupt_safe = remote.options.interrupt_safe == true, max_rss = remote:max_rss() or 0 }
+  end
+  return rules
+end
+
 local Raised = {}
 
 --- What becomes of an error while its stack is there: the message handler of every call.
@@ -169,6 +178,7 @@ function M.main(executor, start)
     describe = function(raised) return describe_raised(raised, registry) end,
     registry = registry,
     entries = entries_of(deployment),
+    rules = rules_of(deployment),
   }
   deployments.phase = 'serving'
   executor:ready(deployment:manifest(), scores)

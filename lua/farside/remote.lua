@@ -52,6 +52,9 @@ Remote.OPTIONS = {
   workload_calculator = check.a 'function',
   timeout = check.number(0, MAX_TIMEOUT, true),
   concurrency = check.integer(1, MAX_CONCURRENCY),
+  interrupt_safe = check.a 'boolean',    -- interrupted, it leaves its worker fit for the next call
+  max_calls = check.integer(1, 2 ^ 31),  -- a process that has run so many calls of it is replaced
+  max_rss = check.size,                  -- one that has more resident after a call of it is replaced
   idempotent = check.a 'boolean',
   retry_on = some_names,  -- errors after which an idempotent call is tried again: their names, or registered classes
 }
@@ -140,6 +143,11 @@ end
 --- What a worker calls.
 function Remote:entry()
   return self._func
+end
+
+--- Bytes, or nil.
+function Remote:max_rss()
+  return check.bytes(self.options.max_rss)
 end
 
 function Remote:concurrency()

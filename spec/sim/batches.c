@@ -88,7 +88,7 @@ bool batch_over(const struct world *world, const struct seat *seat, const struct
 // anything before it has ended.
 static const struct seat *only_seat(const struct world *world, const struct app *app) {
   const struct seat *only = NULL;
-  for (uint32_t i = 0; i < app->worker_count; i++) {
+  for (uint32_t i = 0; i <= app->worker_count; i++) {
     const struct seat *seat = &world->seats[app->first_worker + i];
     if (!seat->standing || !seat->ready) continue;
     if (only) return NULL;

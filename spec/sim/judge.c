@@ -52,9 +52,9 @@ static bool batch_waits_for_another(const struct world *world, const struct seat
 // All workers are ready, and each call they run has made another that has not ended.
 static bool is_deadlocked(const struct world *world, const struct app *app) {
   if (app->ready != app->worker_count) return false;
-  for (uint32_t i = 0; i < app->worker_count; i++) {
+  for (uint32_t i = 0; i <= app->worker_count; i++) {
     const struct seat *seat = &world->seats[app->first_worker + i];
-    if (!seat->slot_count) return false;
+    if (seat->wanted && !seat->slot_count) return false;
     for (uint32_t k = 0; k < seat->slot_count; k++)
       if (!batch_waits_for_another(world, seat, seat->slots[k])) return false;
   }
@@ -157,16 +157,16 @@ static uint32_t slots_with(const struct app *app, const struct seat *seat, uint3
 static bool avoids(const struct world *world, const struct app *app, const struct record *record,
                    uint32_t number) {
   if (!(record->died_on >> number & 1)) return false;
-  for (uint32_t i = app->first_worker; i < app->first_worker + app->worker_count; i++)
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
     if (world->seats[i].ready && world->seats[i].standing && !world->seats[i].given_up &&
-        !(record->died_on >> i & 1))
+        !world->seats[i].retiring && !world->seats[i].draining && !(record->died_on >> i & 1))
       return true;
   return false;
 }
 
 bool judge_serves(const struct seat *seat) {
   return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
-         !seat->draining;
+         !seat->draining && !seat->retiring && !seat->leaving;
 }
 
 bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record) {
@@ -195,6 +195,8 @@ void judge_dispatched(struct world *world, const struct action *action) {
           record->number);
   REQUIRE(world, seat->ready && !seat->killed && !seat->given_up && !seat->draining,
           "call %u is sent to a worker that is not ready", record->number);
+  REQUIRE(world, !seat->retiring && !seat->leaving, "call %u is sent to a worker that goes",
+          record->number);
   REQUIRE(world,
           world->follow ||
               seat->batch_count < slots_with(record_app(world, record), seat, record->function),
@@ -220,6 +222,27 @@ void judge_pinged(struct world *world, const struct action *action) {
   seat->ping_at = world->now + world->heartbeat;
 }
 
+// A process in a place that was not wanted is there for the oldest one that is to be recycled.
+static void begin_recycling(struct world *world, struct app *app, uint32_t number) {
+  REQUIRE(world, app->retiree == ROUTER_NONE, "two workers are recycled at a time");
+  app->retiree = truth_marked(world, app);
+  REQUIRE(world, app->retiree != ROUTER_NONE, "one worker more than wanted is started");
+  app->substitute = number;
+  world->statistics->recycled++;
+}
+
+void judge_drained(struct world *world, const struct action *action) {
+  struct seat *seat = &world->seats[action->worker];
+  REQUIRE(world, seat->standing && seat->generation == action->generation,
+          "a process that is gone is drained");
+  REQUIRE(world, world->draining || (seat->retiring && !seat->slot_count),
+          "worker %u is drained %s", action->worker,
+          seat->retiring ? "while it has calls" : "without a cause");
+  seat->retiring = false;
+  seat->draining = true;
+  seat->left_at = world->now;
+}
+
 void judge_started(struct world *world, const struct action *action) {
   struct seat *seat = &world->seats[action->worker];
   struct app *app = &world->apps[seat->deployment];
@@ -233,6 +256,7 @@ void judge_started(struct world *world, const struct action *action) {
       world,
       !seat->charged || world->canary_lives || world->now - seat->emptied_at >= kShortestBackoff,
       "a process that failed is replaced without back-off");
+  if (!seat->wanted) begin_recycling(world, app, action->worker);
   world->statistics->canaries += app->failed;
   if (app->failed) app->canary_at = world->now;
   world->starts_owed -= seat->start_owed;
@@ -240,6 +264,7 @@ void judge_started(struct world *world, const struct action *action) {
   *seat = (struct seat){.deployment = seat->deployment,
                         .generation = action->generation,
                         .standing = true,
+                        .wanted = true,
                         .started_at = world->now,
                         .pings = seat->pings,
                         .ping_at = world->now + world->heartbeat};
@@ -251,6 +276,12 @@ static bool grace_over(const struct world *world, const struct seat *seat) {
   return false;
 }
 
+// It has had its time to go.
+static bool has_left(const struct world *world, const struct seat *seat) {
+  int64_t limit = seat->ready ? LIMIT_CONTEXT_EXIT : LIMIT_GRACE;
+  return (seat->draining || seat->leaving) && world->now - seat->left_at >= limit;
+}
+
 void judge_killed(struct world *world, const struct action *action) {
   struct seat *seat = &world->seats[action->worker];
   REQUIRE(world, seat->standing && seat->generation == action->generation,
@@ -260,7 +291,7 @@ void judge_killed(struct world *world, const struct action *action) {
   bool slow_start = !seat->ready && world->now - seat->started_at >= LIMIT_START;
   bool silent = seat->ping_at == INT64_MAX;
   REQUIRE(world,
-          grace || slow_start || silent || seat->other_manifest || seat->draining ||
+          grace || slow_start || silent || seat->other_manifest || has_left(world, seat) ||
               seat->bad_answers >= LIMIT_BAD_ANSWERS,
           "a process is killed without a cause");
   seat->killed = true;
@@ -269,6 +300,21 @@ void judge_killed(struct world *world, const struct action *action) {
 }
 
 // ---- after each step ----
+
+// Who is to be recycled is, as soon as it is its turn and a place is free; who has been, goes.
+static void check_recycling(struct world *world, const struct app *app) {
+  bool is_free = false;
+  for (uint32_t i = 0; i <= app->worker_count; i++) {
+    const struct seat *seat = &world->seats[app->first_worker + i];
+    is_free |= !seat->wanted && !seat->standing;
+    REQUIRE(world, !seat->standing || !seat->retiring || seat->slot_count || seat->killed,
+            "worker %u has ended its last call and is not told to go", app->first_worker + i);
+  }
+  REQUIRE(world,
+          !is_free || world->draining || app->failed || app->retiree != ROUTER_NONE ||
+              truth_marked(world, app) == ROUTER_NONE,
+          "a worker is not recycled when it is its turn");
+}
 
 static void compare_app(struct world *world, uint32_t number) {
   const struct app *app = &world->apps[number];
@@ -284,6 +330,7 @@ static void compare_app(struct world *world, uint32_t number) {
           "a deployment %s failed", app->failed ? "should have" : "should not have");
   REQUIRE(world, !app->failed || !app->queued || world->draining,
           "calls wait in a failed deployment");
+  check_recycling(world, app);
 }
 
 static void compare_seat(struct world *world, uint32_t number) {
@@ -293,17 +340,18 @@ static void compare_seat(struct world *world, uint32_t number) {
   REQUIRE(world, status.in_flight == seat->batch_count,
           "the router counts %u slots of worker %u in use, there are %u", status.in_flight, number,
           seat->batch_count);
-  bool ready = seat->standing && seat->ready && !seat->given_up && !seat->draining;
+  bool ready =
+      seat->standing && seat->ready && !seat->given_up && !seat->draining && !seat->retiring;
   REQUIRE(world, (status.state == WORKER_READY) == ready, "worker %u is %s", number,
           ready ? "ready and the router does not know" : "not ready");
   const struct app *app = &world->apps[seat->deployment];
   int64_t since =
       app->failed && app->canary_at > seat->emptied_at ? app->canary_at : seat->emptied_at;
   bool other_stands = false;
-  for (uint32_t i = 0; app->failed && i < app->worker_count; i++)
+  for (uint32_t i = 0; app->failed && i <= app->worker_count; i++)
     other_stands |= world->seats[app->first_worker + i].standing;
   REQUIRE(world,
-          seat->standing || world->draining || other_stands ||
+          seat->standing || !seat->wanted || world->draining || other_stands ||
               world->now - since <= kLongestBackoff + (app->failed ? kCanary : 0),
           "worker %u is not replaced", number);
 }
@@ -315,7 +363,7 @@ static void check_waiting(struct world *world, struct app *app) {
   while (record && (record->where != IN_QUEUE || world->now < record->paused_until))
     record = record->newer;
   uint32_t free_seat = ROUTER_NONE;
-  for (uint32_t i = 0; record && i < app->worker_count && free_seat == ROUTER_NONE; i++)
+  for (uint32_t i = 0; record && i <= app->worker_count && free_seat == ROUTER_NONE; i++)
     if (judge_could_take(app, &world->seats[app->first_worker + i], record) &&
         !avoids(world, app, record, app->first_worker + i))
       free_seat = app->first_worker + i;

@@ -64,6 +64,14 @@ static void say_goodbye(struct world *world, uint32_t number, enum phase phase) 
   process_says(world, number, &message, true);
 }
 
+// Of any function, with any number: also what no worker of ours says.
+static void say_grown(struct world *world, uint32_t number) {
+  struct message message = {.type = MESSAGE_RECYCLE,
+                            .function = chance_below(&world->chance, FUNCTIONS + 1),
+                            .resident = chance_below(&world->chance, 2000)};
+  process_says(world, number, &message, true);
+}
+
 // ---- start ----
 
 static bool in_storm(const struct world *world, const struct app *app) {
@@ -477,6 +485,7 @@ void process_ends(struct world *world, const struct event *event) {
   }
   if (held.record->flags & CALL_STREAM && fault(world, world->rates.item_late))
     stream_says_item(world, event->who, &held);
+  if (fault(world, world->rates.grows)) say_grown(world, event->who);
   if (fault(world, world->rates.flood)) flood(world, event->who, &held);
   if (fault(world, world->rates.deaf)) process->deaf = true;
   if (fault(world, world->rates.paused))

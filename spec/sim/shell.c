@@ -112,6 +112,7 @@ static void send_to_worker(struct world *world, struct action *action) {
   bool is_credit = action->message.type == MESSAGE_CREDIT;
   if (is_credit) stream_judge_credit(world, action);
   if (action->message.type == MESSAGE_PING) judge_pinged(world, action);
+  if (action->message.type == MESSAGE_DRAIN) judge_drained(world, action);
   int64_t *last = is_call || is_credit ? &process->data_in : &process->control_in;
   int64_t at = world->now + chance_time(&world->chance, 2 * world->worker_latency);
   if (at < *last) at = *last;

@@ -9,7 +9,7 @@ local SEEN = {
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
-  'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
+  'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }
 
 -- Output and exit code; LuaJIT's popen does not tell the code. A router that goes round in circles is stopped.

@@ -63,6 +63,7 @@ static void print(const struct statistics *statistics) {
       {"answers nobody asked for", statistics->bad_answers},
       {"messages of dead workers", statistics->zombies},
       {"started", statistics->starts},
+      {"recycled", statistics->recycled},
       {"canaries", statistics->canaries},
       {"deployments failed", statistics->failed},
       {"killed", statistics->kills},

@@ -219,7 +219,13 @@ void truth_drains(struct world *world) {
   for (uint32_t i = 0; i < world->app_count; i++)
     for (struct record *record = world->apps[i].oldest; record; record = record->newer)
       truth_owe(world, record);
-  for (uint32_t i = 0; i < world->seat_count; i++) world->seats[i].draining = true;
+  // Whoever retires is told now, others in this step too.
+  for (uint32_t i = 0; i < world->seat_count; i++) {
+    struct seat *seat = &world->seats[i];
+    if (!seat->draining) seat->left_at = world->now;
+    seat->draining = true;
+    seat->retiring = false;
+  }
 }
 
 // ---- what workers do ----
@@ -245,6 +251,44 @@ struct record *truth_slot_of(struct world *world, const struct seat *seat,
   return NULL;
 }
 
+// ---- recycling ----
+
+static void mark(struct world *world, struct seat *seat) {
+  if (!seat->mark) seat->mark = ++world->apps[seat->deployment].marks;
+}
+
+uint32_t truth_marked(const struct world *world, const struct app *app) {
+  uint32_t first = ROUTER_NONE;
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++) {
+    const struct seat *seat = &world->seats[i];
+    if (!seat->mark || !seat->standing || !seat->ready || seat->killed || seat->given_up) continue;
+    if (seat->draining || seat->retiring || seat->leaving) continue;
+    if (first == ROUTER_NONE || seat->mark < world->seats[first].mark) first = i;
+  }
+  return first;
+}
+
+// Another worker is ready in its stead.
+static void retire(struct world *world, struct app *app) {
+  struct seat *retiree = &world->seats[app->retiree];
+  app->retiree = app->substitute = ROUTER_NONE;
+  retiree->wanted = false;
+  if (!retiree->standing || retiree->given_up || retiree->draining) return;
+  retiree->retiring = true;
+  app->ready--;
+}
+
+// The retiree has died before that. Its substitute goes on, unless it waits for another try: then
+// there is none any more, and the next one in that place is another start.
+static void retiree_lost(struct world *world, struct app *app) {
+  struct seat *retiree = &world->seats[app->retiree], *substitute = &world->seats[app->substitute];
+  app->retiree = app->substitute = ROUTER_NONE;
+  if (substitute->standing)
+    retiree->wanted = false;
+  else
+    substitute->wanted = substitute->charged = false;
+}
+
 static void answered(struct world *world, struct seat *seat, const struct message *message) {
   struct record *record = truth_slot_of(world, seat, message);
   if (!record || (record->passed && message->type == MESSAGE_GIVE_BACK)) {
@@ -257,6 +301,8 @@ static void answered(struct world *world, struct seat *seat, const struct messag
       resend(world, record);
   } else if (message->type != MESSAGE_STARTED) {
     seat->finished++;
+    uint64_t most = record_app(world, record)->functions[record->function].max_calls;
+    if (most && ++seat->runs[record->function] >= most) mark(world, seat);
     if (message->type == MESSAGE_ERROR && !record->answered &&
         record_app(world, record)->functions[record->function].retry_on && message->code &&
         try_again(world, record)) {
@@ -295,6 +341,7 @@ static void ready(struct world *world, struct seat *seat, const struct message *
   world->canary_lives = app->failed;
   app->failed = false;
   if (!app->was_ready) first_ready(world, app);
+  if (app->substitute != ROUTER_NONE && seat == &world->seats[app->substitute]) retire(world, app);
 }
 
 void truth_worker_sends(struct world *world, const struct event *event) {
@@ -309,6 +356,9 @@ void truth_worker_sends(struct world *world, const struct event *event) {
       ready(world, seat, message);
       break;
     case MESSAGE_GOODBYE:
+      if (seat->ready && !seat->draining && !seat->retiring && !seat->leaving)
+        seat->left_at = world->now;
+      seat->leaving = true;
       seat->tainted = message->reason == PHASE_TAINTED;
       seat->hopeless = message->reason == PHASE_BUNDLE;
       break;
@@ -319,6 +369,13 @@ void truth_worker_sends(struct world *world, const struct event *event) {
     case MESSAGE_PROGRESS:
       stream_truth(world, seat, message);
       break;
+    case MESSAGE_RECYCLE: {
+      const struct app *app = &world->apps[seat->deployment];
+      if (message->function < app->function_count && app->functions[message->function].max_rss &&
+          message->resident > app->functions[message->function].max_rss)
+        mark(world, seat);
+      break;
+    }
     default:
       answered(world, seat, message);
   }
@@ -372,7 +429,7 @@ void truth_lost(struct world *world, uint32_t number) {
   struct seat *seat = &world->seats[number];
   struct app *app = &world->apps[seat->deployment];
   const struct process *process = &world->processes[number];
-  bool was_ready = seat->ready && !seat->draining;
+  bool was_ready = seat->ready && !seat->draining && !seat->retiring;
   bool young = was_ready && !seat->slot_count && !seat->finished && !seat->killed &&
                world->now - seat->ready_at < kYoung;
   seat->standing = seat->charged = false;
@@ -386,9 +443,11 @@ void truth_lost(struct world *world, uint32_t number) {
     lose_call(world, record, process->entered >= record->sequence,
               entered == 1 && !seat->killed && process->reason != LOST_START);
   }
-  if (!seat->draining && (!seat->ready || young)) charge(world, seat);
-  seat->start_owed =
-      !seat->draining && !seat->charged && (seat->finished || seat->killed || seat->tainted);
+  bool told = seat->draining || seat->retiring;
+  if (!told && (!seat->ready || young)) charge(world, seat);
+  if (app->retiree == number) retiree_lost(world, app);
+  seat->start_owed = seat->wanted && !world->draining && !seat->charged &&
+                     (seat->finished || seat->killed || seat->tainted);
   world->starts_owed += seat->start_owed;
 }
 
@@ -400,7 +459,8 @@ void truth_ticks(struct world *world) {
       continue;
     world->statistics->heartbeat_kills += !seat->killed;
     struct app *app = &world->apps[seat->deployment];
-    if (seat->ready && !seat->draining && !--app->ready) app->emptied_at = world->now;
+    if (seat->ready && !seat->draining && !seat->retiring && !--app->ready)
+      app->emptied_at = world->now;
     // One that is still loading may yet say why it ends.
     seat->given_up = seat->ready || seat->draining;
     seat->ping_at = INT64_MAX;

@@ -40,6 +40,7 @@ static void draw_rates(struct world *world) {
       .says_started = draw_rate(chance, 2),
       .deaf = draw_rate(chance, 128),
       .paused = draw_rate(chance, 128),
+      .grows = draw_rate(chance, 16),
       .stubborn = draw_rate(chance, 1),
       .taints = draw_rate(chance, 1),
       .zombie = draw_rate(chance, 1),
@@ -79,6 +80,8 @@ static void draw_app(struct world *world, struct app *app) {
         .timeout = chance_below(chance, 3) ? 0 : chance_magnitude(chance, MILLISECONDS(20), 8),
         .idempotent = !chance_below(chance, 3),
         .benchmarked = app->scored,
+        .max_calls = chance_below(chance, 4) ? 0 : 1 + chance_below(chance, 200),
+        .max_rss = chance_below(chance, 4) ? 0 : 1000,
     };
     if (app->functions[i].idempotent && chance_below(chance, 2))
       app->functions[i].retry_on = "NotReady,RemoteError";
@@ -118,8 +121,10 @@ static void open_router(struct world *world) {
   for (uint32_t i = 0; i < world->app_count; i++) {
     struct app *app = &world->apps[i];
     app->first_worker = world->seat_count;
-    for (uint32_t k = 0; k < app->worker_count; k++)
-      world->seats[world->seat_count++] = (struct seat){.deployment = i, .start_owed = false};
+    app->retiree = app->substitute = ROUTER_NONE;
+    for (uint32_t k = 0; k <= app->worker_count; k++)
+      world->seats[world->seat_count++] =
+          (struct seat){.deployment = i, .wanted = k < app->worker_count};
     uint32_t number = router_deployment(world->router,
                                         &(struct router_deployment_options){
                                             .name = "app",

@@ -34,7 +34,7 @@ enum {
   DEPLOYMENTS = 3,
   FUNCTIONS = 4,
   WORKERS = 8,  // of one deployment
-  SEATS = DEPLOYMENTS * WORKERS,
+  SEATS = DEPLOYMENTS * (WORKERS + 1),
   HELD = 32,  // calls that a process can have; the router gives it 16 at most
   CHARGES = 5,
   BUDGET = 10,
@@ -191,12 +191,16 @@ struct process {
 struct seat {
   uint32_t deployment, generation;
   bool standing;  // from START until the end of the process was told
-  bool ready, killed, given_up, draining, tainted;
+  bool ready, killed, given_up, draining, leaving, tainted;
+  bool wanted;          // a process is to stand here
+  bool retiring;        // another one is there in its stead: it gets nothing more
+  uint64_t mark;        // not 0: it is to be recycled, the smaller the sooner
+  int64_t left_at;      // when it said that it goes, or was told to
   bool other_manifest;  // it has told one
   bool hopeless;        // the next process would fail in the same way
   bool charged;         // the latest end counts for a crash loop
   int64_t started_at, ready_at, emptied_at, ping_at;
-  uint64_t finished, starts;
+  uint64_t finished, starts, runs[FUNCTIONS];
   uint32_t bad_answers, unanswered;
   uint64_t pings;
   bool start_owed;  // in this step
@@ -208,6 +212,8 @@ struct seat {
 struct app {
   int64_t emptied_at;  // when its last ready worker was given up
   uint32_t function_count, worker_count, first_worker;
+  uint32_t retiree, substitute;  // seats, of one recycling at a time; ROUTER_NONE: none
+  uint64_t marks;
   struct router_function functions[FUNCTIONS];
   int64_t service[FUNCTIONS];  // for a workload of 1
   bool scored;
@@ -229,7 +235,7 @@ struct app {
 
 // Chances of one in so many; 0: never.
 struct rates {
-  uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first;
+  uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first, grows;
   uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
       wrong_epoch, given_back, overdraws, item_late, item_strange, says_started, deaf, paused,
       stubborn, taints, zombie, flood;
@@ -242,8 +248,8 @@ struct statistics {
   uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t batches;  // of more than one call
-  uint64_t kills, starts, canaries, failed, zombies, bad_answers, grace_kills, heartbeat_kills,
-      reserved;
+  uint64_t kills, starts, recycled, canaries, failed, zombies, bad_answers, grace_kills,
+      heartbeat_kills, reserved;
 };
 
 struct world {
@@ -415,6 +421,8 @@ struct record *truth_slot_of(struct world *world, const struct seat *seat,
 void truth_move(struct world *world, struct record *record, enum where where);
 /// It has to be answered in this step.
 void truth_owe(struct world *world, struct record *record);
+/// Which seat is to be recycled next, or ROUTER_NONE.
+uint32_t truth_marked(const struct world *world, const struct app *app);
 /// Before the router gets a tick.
 void truth_ticks(struct world *world);
 
@@ -441,6 +449,7 @@ bool judge_could_take(const struct app *app, const struct seat *seat, const stru
 void judge_outcome(struct world *world, const struct action *action);
 void judge_dispatched(struct world *world, const struct action *action);
 void judge_pinged(struct world *world, const struct action *action);
+void judge_drained(struct world *world, const struct action *action);
 void judge_started(struct world *world, const struct action *action);
 void judge_killed(struct world *world, const struct action *action);
 /// After the actions of a step.

@@ -10,10 +10,10 @@ enum {
 // ---- messages ----
 
 static const enum message_type types[] = {
-    MESSAGE_HELLO,   MESSAGE_WELCOME, MESSAGE_START,  MESSAGE_READY,   MESSAGE_CALL,
-    MESSAGE_STARTED, MESSAGE_RESULT,  MESSAGE_ERROR,  MESSAGE_CANCEL,  MESSAGE_GIVE_BACK,
-    MESSAGE_LOG,     MESSAGE_PING,    MESSAGE_PONG,   MESSAGE_SCORE,   MESSAGE_DRAIN,
-    MESSAGE_GOODBYE, MESSAGE_ITEM,    MESSAGE_CREDIT, MESSAGE_PROGRESS};
+    MESSAGE_HELLO,   MESSAGE_WELCOME, MESSAGE_START,  MESSAGE_READY,    MESSAGE_CALL,
+    MESSAGE_STARTED, MESSAGE_RESULT,  MESSAGE_ERROR,  MESSAGE_CANCEL,   MESSAGE_GIVE_BACK,
+    MESSAGE_LOG,     MESSAGE_PING,    MESSAGE_PONG,   MESSAGE_SCORE,    MESSAGE_DRAIN,
+    MESSAGE_GOODBYE, MESSAGE_ITEM,    MESSAGE_CREDIT, MESSAGE_PROGRESS, MESSAGE_RECYCLE};
 enum { TYPES = sizeof types / sizeof *types };
 
 static struct payload *random_body(struct chance *chance) {
@@ -31,7 +31,8 @@ static struct message random_message(struct chance *chance, enum message_type ty
                 t == MESSAGE_ITEM || t == MESSAGE_CREDIT || t == MESSAGE_PROGRESS;
   bool has_epoch = (has_id && t != MESSAGE_STARTED && t != MESSAGE_CANCEL && t != MESSAGE_CREDIT) ||
                    t == MESSAGE_WELCOME || t == MESSAGE_START;
-  bool has_function = t == MESSAGE_CALL || t == MESSAGE_SCORE;
+  bool has_work = t == MESSAGE_CALL || t == MESSAGE_SCORE;
+  bool has_function = has_work || t == MESSAGE_RECYCLE;
   bool has_time = t == MESSAGE_CALL || t == MESSAGE_DRAIN;
   bool has_flags = t == MESSAGE_CALL || t == MESSAGE_HELLO || t == MESSAGE_WELCOME;
   bool is_end = t == MESSAGE_RESULT || t == MESSAGE_ERROR;
@@ -42,7 +43,7 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (has_epoch) m.epoch = chance_number(chance);
   if (has_id || t == MESSAGE_PING || t == MESSAGE_PONG) m.sequence = chance_number(chance);
   if (has_function) m.function = (uint32_t)chance_number(chance);
-  if (has_function) m.workload = (double)chance_number(chance) / 7;
+  if (has_work) m.workload = (double)chance_number(chance) / 7;
   if (has_time) m.remaining = (int64_t)(chance_number(chance) >> 25) * 1000000;
   if (has_flags) m.flags = (uint32_t)chance_number(chance);
   if (is_end) m.elapsed = (int64_t)(chance_number(chance) >> 14) * 1000;
@@ -64,6 +65,7 @@ static struct message random_message(struct chance *chance, enum message_type ty
     m.key_size = (uint32_t)(1 + chance_below(chance, LIMIT_KEY));
   }
   if (t == MESSAGE_CALL && chance_below(chance, 2)) m.batch = (uint32_t)chance_number(chance);
+  if (t == MESSAGE_RECYCLE) m.resident = chance_number(chance);
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
@@ -110,6 +112,7 @@ static void expect_same(const struct message *expected, const struct message *go
   EXPECT_EQUAL(expected->parent.session, got->parent.session);
   EXPECT_EQUAL(expected->parent.counter, got->parent.counter);
   EXPECT_EQUAL(expected->credit, got->credit);
+  EXPECT_EQUAL(expected->resident, got->resident);
   EXPECT(!memcmp(&expected->n, &got->n, sizeof got->n));
   EXPECT(!memcmp(&expected->total, &got->total, sizeof got->total));
   EXPECT_EQUAL(expected->key_size, got->key_size);

@@ -160,7 +160,7 @@ static void refuses_other_headers(void) {
   expect_bad(judge_frame(CONTENT("\x91\xc0")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xa4PING")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x00")), "type", 5);
-  expect_bad(judge_frame(CONTENT("\x91\x15")), "type", 5);
+  expect_bad(judge_frame(CONTENT("\x91\x16")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x0e")), "type", 5);  // not in use
   expect_bad(judge_frame(CONTENT("\x91\xff")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xcd\1\x10")), "type", 5);

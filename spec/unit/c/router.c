@@ -290,17 +290,20 @@ static struct message call_other(struct scene *scene, uint32_t worker, struct ca
 static void no_deadlock(void) {
   struct scene scene = scene_square(1);
   scene_deploy(&scene, &(struct router_function){.concurrency = 1}, 1, 2);
-  for (uint32_t worker = 0; worker < 3; worker++) scene_ready(&scene, worker);
+  enum { FIRST, OTHER = 2, ANOTHER };  // 1 is the spare place of the first deployment
+  scene_ready(&scene, FIRST);
+  scene_ready(&scene, OTHER);
+  scene_ready(&scene, ANOTHER);
   scene_call(&scene, 0, SECONDS(5));
-  struct message parent = scene_dispatched(&scene, 0);
-  struct message child = call_other(&scene, 1, parent.id);
-  uint64_t waiting = call_from(&scene, call_other(&scene, 2, (struct call_id){0}));
+  struct message parent = scene_dispatched(&scene, FIRST);
+  struct message child = call_other(&scene, OTHER, parent.id);
+  uint64_t waiting = call_from(&scene, call_other(&scene, ANOTHER, (struct call_id){0}));
   EXPECT(scene_is_silent(&scene));
-  scene_reply(&scene, 1, child, MESSAGE_RESULT);
+  scene_reply(&scene, OTHER, child, MESSAGE_RESULT);
   scene_succeeds(&scene, child.id.counter);
-  scene_reply(&scene, 0, parent, MESSAGE_RESULT);
+  scene_reply(&scene, FIRST, parent, MESSAGE_RESULT);
   scene_succeeds(&scene, parent.id.counter);
-  EXPECT_EQUAL(waiting, scene_dispatched(&scene, 0).id.counter);
+  EXPECT_EQUAL(waiting, scene_dispatched(&scene, FIRST).id.counter);
   scene_close(&scene);
 }
 
