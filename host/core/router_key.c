@@ -66,6 +66,11 @@ static struct keyed **bucket_of(const struct keys *keys, uint64_t hash) {
 
 static struct keyed *find(const struct router *router, const struct deployment *deployment,
                           const struct message *message) {
+#ifdef PLANT_KEY_CUT
+  struct message cut = *message;
+  if (cut.key_size > 7) cut.key_size = 7;
+  message = &cut;
+#endif
   if (!deployment->keys) return NULL;
   uint64_t hash = hash_key(router, message);
   struct keyed *keyed = *bucket_of(deployment->keys, hash);
@@ -150,6 +155,9 @@ static void wait_for_oldest(struct router *router, struct keys *keys) {
 
 void router_key_expire(struct router *router, struct timer *timer, int64_t now) {
   struct keys *keys = (struct keys *)(void *)timer;  // its first member
+#ifdef PLANT_KEY_FOREVER
+  return;
+#endif
   while (keys->oldest && keys->oldest->expires <= now) forget(keys, keys->oldest);
   wait_for_oldest(router, keys);
 }
@@ -184,6 +192,9 @@ static bool keeps_error(const struct call *run, const struct payload *error) {
   struct cursor map = cursor_of(error->parts[0].bytes, error->parts[0].size), value;
   if (!cursor_array(&map, &count) || !count) return true;
   if (field_is(map, "executed", "no")) return false;
+#ifdef PLANT_KEY_AGAIN
+  if (!field_is(map, "name", error_text(ERROR_REMOTE_ERROR))) return false;
+#endif
   if (cursor_find(map, "retryable", &value) && cursor_bool(&value, &retryable) && retryable)
     return false;
   bool harmless = (run->flags & CALL_IDEMPOTENT) || run->attempts > 1;
@@ -242,6 +253,7 @@ static void attach(struct router *router, struct keyed *keyed, struct call *call
   timers_set(&router->timers, &call->timer, call->queue_deadline);
   if (run->deadline < call->deadline) run->deadline = call->deadline;
   if (run->queue_deadline < call->queue_deadline) run->queue_deadline = call->queue_deadline;
+  if (run->state == CALL_RUNNING) router_batch_widened(router, run);
   if (run->state != CALL_DELAYED)
     timers_set(&router->timers, &run->timer,
                run->state == CALL_QUEUED ? run->queue_deadline : run->deadline);
@@ -341,6 +353,12 @@ void router_key_admit(struct router *router, struct call *call, const struct mes
                       int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   struct keyed *keyed = find(router, deployment, message);
+#ifndef PLANT_KEY_FOREVER
+  if (keyed && keyed->outcome && keyed->expires <= now) {  // before the tick
+    forget(deployment->keys, keyed);
+    keyed = NULL;
+  }
+#endif
   bool is_new = !keyed && !(call->flags & CALL_STREAM);
   if (is_new) keyed = add(router, keys_of(deployment), message);
   struct payload *error = refusal(router, keyed, call);
@@ -396,6 +414,10 @@ void router_key_leave(struct router *router, struct call *call, struct payload *
   struct keyed *keyed = call->key;
   struct call *run = keyed->run;
   enum cancel_reason reason = reason_to_leave(router, call, now);
+#ifdef PLANT_KEY_FIRST
+  if (keyed->first == call && call->next) router_call_cancel(router, run, reason, now);
+  if (!run->key) return payload_unref(error);
+#endif
   detach(call);
   call->key = NULL;
   if (!keyed->first) conclude(router, keyed, MESSAGE_ERROR, 0, error);

@@ -327,6 +327,8 @@ void router_batch_went(struct deployment *deployment, uint32_t function, int64_t
 struct batch *router_batch_new(struct router *router);
 /// `call` was given its sequence and its slot is that of the batch.
 void router_batch_join(struct batch *batch, struct call *call);
+/// The deadline of a running call was moved.
+void router_batch_widened(struct router *router, const struct call *call);
 /// It is in its slot no more. Returns whether the slot is free.
 bool router_batch_leave(struct router *router, struct worker *worker, struct call *call,
                         int64_t now);

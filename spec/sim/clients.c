@@ -102,6 +102,7 @@ static void call_any(struct world *world, uint32_t number) {
     options.priority = (uint8_t)chance_below(chance, 3);
   }
   stream_draw(world, &options);
+  key_draw(world, &options);
   struct record *parent = chance_one_in(chance, world->rates.nests) ? recent(world, number) : NULL;
   if (parent) options.parent = parent->id;
   call(world, number, &options);

@@ -16,16 +16,18 @@ static const int64_t kPatience = SECONDS(10);  // with a free worker while a bet
 
 // ---- the router's outcomes ----
 
-static int read_name(const struct payload *body, int *executed) {
+int read_error(const struct payload *body, int *executed, bool *retryable) {
   static const char *const texts[] = {"no", "maybe", "yes"};
   struct cursor map = cursor_of(body->parts[0].bytes, body->size), value;
   const unsigned char *bytes;
   size_t size;
   *executed = -1;
+  *retryable = false;
   if (!cursor_array(&map, &size)) return -1;
   if (cursor_find(map, "executed", &value) && cursor_str(&value, &bytes, &size))
     for (int i = 0; i < 3; i++)
       if (size == strlen(texts[i]) && !memcmp(bytes, texts[i], size)) *executed = i;
+  if (cursor_find(map, "retryable", &value)) cursor_bool(&value, retryable);
   if (!cursor_find(map, "name", &value) || !cursor_str(&value, &bytes, &size)) return -1;
   for (int i = 0; i < ERROR_NAMES; i++)
     if (size == strlen(error_text((enum error_name)i)) &&
@@ -63,6 +65,7 @@ static bool is_deadlocked(const struct world *world, const struct app *app) {
 
 static bool has_cause(const struct world *world, const struct record *record, int name) {
   if (record->refusal >= 0) return name == record->refusal;
+  const struct record *run = record->where == ATTACHED ? record->run : record;
   const struct app *app = &world->apps[record->deployment];
   // In one tick the deadline may come before the worker is given up.
   bool emptied = world->tick && app->emptied_at == world->now;
@@ -70,40 +73,44 @@ static bool has_cause(const struct world *world, const struct record *record, in
     case ERROR_CANCELLED:
       return record->cancelled || world->draining;
     case ERROR_DEADLINE_EXCEEDED:
-      return record->where == IN_QUEUE
+      return run->where == IN_QUEUE
                  ? world->now >= record->queue_deadline && (app->ready || emptied)
                  : world->now >= record->deadline;
     case ERROR_NOT_READY:
-      return world->now >= record->queue_deadline && record->where == IN_QUEUE && !app->ready;
+      return world->now >= record->queue_deadline && run->where == IN_QUEUE && !app->ready;
     case ERROR_OVERLOADED:
-      return record->where == IN_QUEUE && record->parent && is_deadlocked(world, app);
+      return run->where == IN_QUEUE && record->parent && is_deadlocked(world, app);
     case ERROR_WORKER_LOST:
-      return record->lost;
+      return run->lost;
     case ERROR_POISON_CALL:
-      return record->poison;
+      return run->poison;
     case ERROR_INTERNAL:
       return record->overdrawn;
     case ERROR_DEPLOYMENT_FAILED:
-      return app->failed && record->where == IN_QUEUE;
+      return app->failed && run->where == IN_QUEUE;
     default:
       return false;
   }
 }
 
 static void check_error(struct world *world, struct record *record, const struct action *action) {
-  int executed, name = read_name(action->message.body, &executed);
+  bool retryable;
+  int executed, name = read_error(action->message.body, &executed, &retryable);
+  const struct record *run = record->run ? record->run : record;
   REQUIRE(world, name >= 0 && executed >= 0, "an error without a name or `executed`");
   world->statistics->outcomes[name]++;
   const char *text = error_text((enum error_name)name);
-  if (world->relayed == record)
+  if (record->where == ATTACHED && run->outcome)
+    key_relays(world, record, action->message.body);
+  else if (world->relayed == record)
     REQUIRE(world, action->message.body == world->relaying,
             "call %u ends with another error than its worker gave", record->number);
-  else
+  else if (!record->run || record->where != AT_END)
     REQUIRE(world, has_cause(world, record, name), "call %u ends with %s without a cause",
             record->number, text);
-  REQUIRE(world, executed != EXECUTED_NO || !record->entries,
+  REQUIRE(world, executed != EXECUTED_NO || !run->entries,
           "call %u ends with %s, executed no, and was entered", record->number, text);
-  REQUIRE(world, executed != EXECUTED_YES || record->entries,
+  REQUIRE(world, executed != EXECUTED_YES || run->entries,
           "call %u ends with %s, executed yes, and was not entered", record->number, text);
   record->never = executed == EXECUTED_NO;
 }
@@ -111,12 +118,14 @@ static void check_error(struct world *world, struct record *record, const struct
 static void check_result(struct world *world, struct record *record, const struct action *action) {
   const struct payload *body = action->message.body;
   uint64_t words[3] = {0};
-  REQUIRE(world, world->relayed == record && world->relaying == body,
+  const struct record *run = record->run ? record->run : record;
+  REQUIRE(world,
+          record->run ? run->outcome != NULL : world->relayed == record && world->relaying == body,
           "call %u gets a result that its worker did not give", record->number);
+  if (record->run) key_relays(world, record, body);
   if (body->size == sizeof words) memcpy(words, body->parts[0].bytes, sizeof words);
   REQUIRE(world,
-          words[0] == record->id.session && words[1] == record->id.counter &&
-              words[2] == record->sequence,
+          words[0] == run->id.session && words[1] == run->id.counter && words[2] == run->sequence,
           "call %u gets the result of another call or attempt", record->number);
   record->result = true;
   world->statistics->results++;
@@ -134,6 +143,10 @@ void judge_outcome(struct world *world, const struct action *action) {
     check_result(world, record, action);
   else
     check_error(world, record, action);
+  if (record->where == ATTACHED)
+    key_outcome(world, record, action);
+  else if (record->run)
+    key_kept(world, record, action);
   record->answered = true;
   record->answered_at = world->now;
   if (record->owed) world->owed--;
@@ -178,6 +191,11 @@ void judge_dispatched(struct world *world, const struct action *action) {
   struct record *record = record_of(world, message->body);
   struct seat *seat = &world->seats[action->worker];
   trace(world, WORKER_GETS, action->worker, action->generation, message);
+  if (record->is_run && !record->id.counter) {
+    REQUIRE(world, message->id.session == world->epoch, "the run %u has the id of a client's call",
+            record->number);
+    record->id = message->id;
+  }
   REQUIRE(world,
           record->id.counter == message->id.counter && record->id.session == message->id.session &&
               record->function == message->function && world->epoch == message->epoch,
@@ -379,12 +397,13 @@ static void check_waiting(struct world *world, struct app *app) {
 }
 
 static void check_deadlines(struct world *world, const struct app *app) {
-  for (const struct record *record = app->oldest; record; record = record->newer)
-    REQUIRE(world,
-            record->answered || world->now < (record->where == IN_QUEUE ? record->queue_deadline
-                                                                        : record->deadline),
+  for (const struct record *record = app->oldest; record; record = record->newer) {
+    const struct record *run = record->where == ATTACHED ? record->run : record;
+    int64_t deadline = run->where == IN_QUEUE ? record->queue_deadline : record->deadline;
+    REQUIRE(world, record->answered || record->is_run || world->now < deadline,
             "call %u has not ended %.3f s after its deadline", record->number,
             (double)(world->now - record->deadline) / 1e9);
+  }
 }
 
 void judge_step(struct world *world) {

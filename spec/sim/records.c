@@ -26,7 +26,7 @@ static void index_add(struct person *person, struct record *record) {
   *index_slot(person, record->id.counter) = record;
 }
 
-struct record *record_new(struct world *world, uint32_t client, struct call_id id) {
+struct record *record_add(struct world *world, uint32_t client, struct call_id id) {
   if (world->record_count == CHUNK * world->chunk_count) {
     world->chunks = realloc(world->chunks, (world->chunk_count + 1) * sizeof *world->chunks);
     world->chunks[world->chunk_count++] = malloc(CHUNK * sizeof **world->chunks);
@@ -39,6 +39,12 @@ struct record *record_new(struct world *world, uint32_t client, struct call_id i
                             .client = client,
                             .incarnation = person->incarnation,
                             .refusal = -1};
+  return record;
+}
+
+struct record *record_new(struct world *world, uint32_t client, struct call_id id) {
+  struct record *record = record_add(world, client, id);
+  struct person *person = &world->people[client];
   if (person->record_count == person->record_capacity) {
     person->record_capacity = person->record_capacity ? 2 * person->record_capacity : 256;
     person->records = realloc(person->records, person->record_capacity * sizeof *person->records);
@@ -69,6 +75,7 @@ struct record *record_of(struct world *world, const struct payload *arguments) {
 }
 
 void records_close(struct world *world) {
+  for (uint32_t i = 0; i < world->record_count; i++) payload_unref(record_at(world, i)->outcome);
   for (uint32_t i = 0; i < world->chunk_count; i++) free(world->chunks[i]);
   free(world->chunks);
 }

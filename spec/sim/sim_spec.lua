@@ -5,7 +5,8 @@ local ALL = '--seeds 1-200 --steps 100000'
 -- What is never seen is not simulated.
 local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
-  'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal',
+  'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal', 'DuplicateId', 'Unsupported',
+  'calls attached', 'outcomes given again',
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',

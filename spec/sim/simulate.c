@@ -52,6 +52,8 @@ static void print(const struct statistics *statistics) {
   } rows[] = {
       {"results", statistics->results},
       {"dispatched", statistics->dispatched},
+      {"calls attached", statistics->attached},
+      {"outcomes given again", statistics->given_again},
       {"items", statistics->items},
       {"credit", statistics->credits},
       {"progress", statistics->progress},

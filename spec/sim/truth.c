@@ -68,7 +68,8 @@ void truth_move(struct world *world, struct record *record, enum where where) {
 }
 
 void truth_owe(struct world *world, struct record *record) {
-  if (record->owed || record->answered) return;
+  if (record->is_run) key_owe(world, record);
+  if (record->owed || record->answered || record->is_run) return;
   record->owed = true;
   world->owed++;
 }
@@ -154,7 +155,7 @@ static bool try_again(struct world *world, struct record *record) {
   return true;
 }
 
-static void admit(struct world *world, struct record *record, const struct message *message) {
+static void admit(struct world *world, struct record *record, struct message *message) {
   second_at(world, record_app(world, record))->calls++;
   adopt(world, record, message);
   record->queue_deadline = record->deadline;
@@ -164,10 +165,10 @@ static void admit(struct world *world, struct record *record, const struct messa
   if (!record->attempts) record->attempts = record->idempotent ? LIMIT_ATTEMPTS : 1;
   world->arrival = world->now > world->arrival ? world->now : world->arrival + 1;
   record->order = world->arrival - message->priority * NANOSECONDS_PER_SECOND;
-  truth_move(world, record, IN_QUEUE);
+  if (!key_admits(world, record, message)) truth_move(world, record, IN_QUEUE);
 }
 
-void truth_arrives(struct world *world, struct record *record, const struct message *message) {
+void truth_arrives(struct world *world, struct record *record, struct message *message) {
   record->admitted = world->now;
   record->deadline = world->now;
   if (record->deployment < world->app_count &&
@@ -191,7 +192,7 @@ void truth_arrives(struct world *world, struct record *record, const struct mess
 void truth_cancels(struct world *world, uint32_t client, const struct message *message) {
   struct record *record = record_find(world, message->id);
   if (!record || record->client != client || record->answered) return;
-  if (record->where != IN_QUEUE && record->where != IN_SLOT) return;
+  if (record->where == AT_CLIENT || record->where == AT_END) return;
   record->cancelled = true;
   truth_owe(world, record);
 }
@@ -205,6 +206,7 @@ void truth_leaves(struct world *world, uint32_t client) {
       if (!record->answered) record->answered_at = world->now;
       record->answered = true;
       if (record->where == IN_QUEUE) truth_move(world, record, AT_END);
+      if (record->where == ATTACHED) key_vanishes(world, record);
     }
   for (uint32_t i = 0; i < world->app_count; i++)
     for (struct record *record = world->apps[i].oldest; record; record = record->newer)
@@ -309,6 +311,7 @@ static void answered(struct world *world, struct seat *seat, const struct messag
       batch_abandoned(world, record);
       return;
     }
+    if (record->is_run) key_answered(record, message);
     truth_owe(world, record);
     truth_move(world, record, AT_END);
     world->relayed = record;
@@ -326,6 +329,8 @@ static void first_ready(struct world *world, struct app *app) {
       if (may_wait || record->queue_deadline > record->deadline)
         record->queue_deadline = record->deadline;
     }
+  for (struct record *record = app->oldest; record; record = record->newer)
+    if (record->is_run) key_first_ready(record);
 }
 
 static void ready(struct world *world, struct seat *seat, const struct message *message) {

@@ -50,6 +50,7 @@ static void draw_rates(struct world *world) {
       .nests = draw_rate(chance, 4),
       .limits = draw_rate(chance, 2),
       .streams = draw_rate(chance, 1),
+      .keys = draw_rate(chance, 3),
       .mischief = draw_rate(chance, 8),
       .burst = draw_rate(chance, 256),
       .default_timeout = draw_rate(chance, 2),

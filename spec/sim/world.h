@@ -10,6 +10,7 @@
 //   records.c    what is known about each call
 //   truth.c      knows what really happened
 //   batches.c    what both of them know about batches
+//   keys.c       idempotency keys: what is one run, what is kept
 //   judge.c      holds each action of the router against that
 #pragma once
 
@@ -37,6 +38,7 @@ enum {
   SEATS = DEPLOYMENTS * (WORKERS + 1),
   HELD = 32,  // calls that a process can have; the router gives it 16 at most
   CHARGES = 5,
+  KEYS = 4,  // of one function
   BUDGET = 10,
   RING = 50,
 };
@@ -86,7 +88,13 @@ struct moment {
 
 // ---- the truth about one call ----
 
-enum where { AT_CLIENT, IN_QUEUE, IN_SLOT, AT_END };
+enum where { AT_CLIENT, IN_QUEUE, IN_SLOT, AT_END, ATTACHED };  // to a run
+
+// The run that a key stands for, in flight or with an outcome that is kept so long.
+struct key {
+  struct record *run;
+  int64_t kept_until;  // 0: in flight
+};
 
 enum reader { READS_AT_ONCE, READS_SLOWLY, READS_NEVER };
 
@@ -123,6 +131,12 @@ struct record {
   bool poison;           // it has to end as such
   int64_t paused_until;  // in the queue: until then it may wait for its next attempt
   uint32_t entries;      // real ones
+
+  bool is_run;                     // of a key, not a call of a client
+  struct key *key;                 // of a run
+  struct record *run;              // whose outcome it gets
+  struct record *attached, *next;  // to a run
+  struct payload *outcome;         // of a run: what its worker gave, or the first was told
 
   uint32_t flags;
   enum reader reader;
@@ -240,11 +254,12 @@ struct rates {
       wrong_epoch, given_back, overdraws, item_late, item_strange, says_started, deaf, paused,
       stubborn, taints, zombie, flood;
   uint32_t cancel, vanish, nests, limits, mischief, burst, default_timeout, quick_timeout, streams,
-      burst_latency;
+      keys, burst_latency;
 };
 
 struct statistics {
   uint64_t outcomes[32];  // by enum error_name
+  uint64_t attached, given_again;
   uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t batches;  // of more than one call
@@ -268,7 +283,8 @@ struct world {
   struct rates rates;
   struct app apps[DEPLOYMENTS];
   uint32_t app_count;
-  struct person people[CLIENTS];
+  struct person people[CLIENTS + 1];  // the last one is never there: runs are its
+  struct key keys[DEPLOYMENTS][FUNCTIONS][KEYS];
   uint32_t people_count;
   struct process processes[SEATS];
   struct seat seats[SEATS];
@@ -398,6 +414,8 @@ void stream_judge_step(struct world *world);
 
 // records.c
 struct record *record_new(struct world *world, uint32_t client, struct call_id id);
+/// One that no client finds.
+struct record *record_add(struct world *world, uint32_t client, struct call_id id);
 /// The call of a client that is connected, or NULL.
 struct record *record_find(struct world *world, struct call_id id);
 /// The call that these arguments belong to.
@@ -407,7 +425,7 @@ struct app *record_app(struct world *world, const struct record *record);
 void records_close(struct world *world);
 
 // truth.c
-void truth_arrives(struct world *world, struct record *record, const struct message *message);
+void truth_arrives(struct world *world, struct record *record, struct message *message);
 void truth_cancels(struct world *world, uint32_t client, const struct message *message);
 void truth_leaves(struct world *world, uint32_t client);
 void truth_entered(struct world *world, struct record *record);
@@ -441,7 +459,26 @@ bool batch_over(const struct world *world, const struct seat *seat, const struct
 /// After a step: nobody waits for others who should not.
 void batch_check_waiting(struct world *world, struct app *app);
 
+// keys.c
+/// What a call of a client may have to do with keys.
+void key_draw(struct world *world, struct call_options *options);
+/// A call arrives; its arguments are settled. False: it has no key.
+bool key_admits(struct world *world, struct record *record, struct message *message);
+/// What is attached to a run has to be answered in this step.
+void key_owe(struct world *world, struct record *run);
+void key_first_ready(struct record *run);
+/// A worker has given the outcome of a run.
+void key_answered(struct record *run, const struct message *message);
+/// An attached call whose client is gone.
+void key_vanishes(struct world *world, struct record *record);
+/// The outcome of a run is given to a call / an attached call ends / one that came later does.
+void key_relays(struct world *world, const struct record *record, const struct payload *body);
+void key_outcome(struct world *world, struct record *record, const struct action *action);
+void key_kept(struct world *world, struct record *record, const struct action *action);
+
 // judge.c
+/// The enum error_name of an error, or -1; `*executed` is -1 where it does not say.
+int read_error(const struct payload *body, int *executed, bool *retryable);
 /// Whether a process may get calls at all.
 bool judge_serves(const struct seat *seat);
 bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record);
