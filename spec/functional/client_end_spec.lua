@@ -44,7 +44,7 @@ end
 describe('however a client ends', function()
   after_each(host.clean)
 
-  it('no process is left after two seconds: ten are killed at ten instants', function()
+  it('C1: no process is left after two seconds: ten are killed at ten instants', function()
     local script = host.script('client.lua', kClient)
     local seed = os.time()
     math.randomseed(seed)
@@ -78,7 +78,7 @@ describe('however a client ends', function()
     assert.equal(#pids, select(2, process.err:gsub('left\n', '')))
   end)
 
-  it('os.exit in the middle of calls leaves nothing either', function()
+  it('C13: os.exit in the middle of calls leaves nothing either', function()
     local script = host.script('client.lua', kClient:gsub("for _ = 1.*", "f:spawn(5) os.exit(3) end)"))
     local process = host.start(script, { args = { '1' } })
     process:wait_for 'ready'

@@ -103,7 +103,7 @@ describe('at its deadline', function()
     ]])
   end)
 
-  it('a timeout of zero or less is refused without sending', function()
+  it('C9: a timeout of zero or less is refused without sending', function()
     prints('DeadlineExceeded\tno\tsdk\n', [[
       pid()
       local ok, e = pcall(nap:with { timeout = 0 }, 0)
@@ -111,7 +111,7 @@ describe('at its deadline', function()
     ]])
   end)
 
-  it('a wait for a worker that never becomes ready says so', function()
+  it('C11: a wait for a worker that never becomes ready says so', function()
     local process = host.run(host.script('one.lua', [[
       local farside = require 'farside'
       local app = farside.deployment { name = 'slow' }

@@ -71,7 +71,7 @@ describe('the error', function()
       "local f = app.remote(function() enter() local function g(n) return 1 + g(n + 1) end return g(1) end)", 'ok, e = pcall(f)')
   end)
 
-  it('Cancelled: a call that waits', function()
+  it('C2: Cancelled: a call that waits', function()
     check({ name = 'Cancelled', executed = 'no' }, [[
       local nap = app.remote(function() farside.sleep(0.3) end)
       local f = app.remote(function() enter() end)]], [[
@@ -82,7 +82,7 @@ describe('the error', function()
       a:await()]])
   end)
 
-  it('Cancelled: a call that runs', function()
+  it('C2: Cancelled: a call that runs', function()
     check({ name = 'Cancelled', executed = 'yes' },
       'local f = app.remote(function() enter() farside.sleep(5) end)', [[
       local a = f:spawn()
@@ -105,7 +105,7 @@ describe('the error', function()
       'local f = app.remote(function() enter() farside.sleep(5) end)', 'ok, e = pcall(f:with { timeout = 0.2 })')
   end)
 
-  it('BadArguments: more arguments than parameters', function()
+  it('C12: BadArguments: more arguments than parameters', function()
     check({ name = 'BadArguments', executed = 'no', where = 'sdk' }, 'local f = app.remote(function(x) enter() end)', 'ok, e = pcall(f, 1, 2)')
   end)
 
@@ -177,7 +177,7 @@ describe('the error', function()
     assert.equal('ConfigError\tno\n', process.out, process.err)
   end)
 
-  it('DeploymentFailed and NotReady: no worker becomes ready', function()
+  it('C11: DeploymentFailed and NotReady: no worker becomes ready', function()
     local process = host.run(host.script('one.lua', [[
       local farside = require 'farside'
       local app = farside.deployment { name = 'errors' }

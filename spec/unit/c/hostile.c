@@ -155,7 +155,7 @@ static void costs_nothing(void) {
 }
 
 static const struct check checks[] = {
-    {"allocate less than the bytes received and 1 MiB", stays_below},
-    {"of too large a size are refused after four bytes, without an allocation", costs_nothing},
+    {"P5: allocate less than the bytes received and 1 MiB", stays_below},
+    {"P1: of too large a size are refused after four bytes, without an allocation", costs_nothing},
 };
 CHECK_MAIN(checks)

@@ -335,25 +335,25 @@ static void drops_unfinished(void) {
 }
 
 static const struct check checks[] = {
-    {"are limited in size: one less, as many, one more", limits_frames},
-    {"are limited to 4 KiB before the handshake is done", limits_handshake},
+    {"P1: are limited in size: one less, as many, one more", limits_frames},
+    {"P1: are limited to 4 KiB before the handshake is done", limits_handshake},
     {"are not limited to 4 KiB after it", limits_after_hello},
     {"have headers of 4 KiB at most", limits_headers},
     {"have headers of 32 levels at most", limits_header_depth},
-    {"follow a preface that agrees on a version", agrees_on_versions},
+    {"P8: follow a preface that agrees on a version", agrees_on_versions},
     {"follow a preface whose flags are ignored", ignores_preface_flags},
-    {"do not follow HTTP or TLS", refuses_foreign},
+    {"P3: do not follow HTTP or TLS", refuses_foreign},
     {"follow a preface that may come in pieces", waits_for_preface},
     {"begin with HELLO, which comes once", hello_first},
     {"are not empty", refuses_empty},
     {"are refused with their place in the stream", counts_on},
-    {"have an array with a known type as header", refuses_other_headers},
+    {"P7: have an array with a known type as header", refuses_other_headers},
     {"of streams that say nonsense", refuses_bad_streams},
-    {"may have more elements in the header", ignores_more_elements},
+    {"P7: may have more elements in the header", ignores_more_elements},
     {"accept the largest and smallest values of fields", accepts_field_ranges},
     {"refuse what is no value of a field of CALL", refuses_field_ranges},
     {"refuse what is no value of other fields", refuses_other_ranges},
     {"have an acceptable body exactly where one belongs", refuses_bodies},
-    {"that end too early are dropped", drops_unfinished},
+    {"P2: that end too early are dropped", drops_unfinished},
 };
 CHECK_MAIN(checks)
