@@ -103,6 +103,7 @@ static uint32_t deployment_of(const struct embedded *embedded, uint32_t worker) 
 static void on_message(void *owner, uint32_t worker, uint32_t generation, struct message *message) {
   struct embedded *embedded = owner;
   int64_t now = wait_now();
+  size_t before = client_done(embedded->client);
   enum message_type type = (enum message_type)message->type;
   if (type == MESSAGE_CALL || type == MESSAGE_CANCEL || type == MESSAGE_CREDIT)
     router_client_message(embedded->router, peer_of(worker), deployment_of(embedded, worker),
@@ -110,10 +111,10 @@ static void on_message(void *owner, uint32_t worker, uint32_t generation, struct
   else
     router_worker_message(embedded->router, worker, generation, message, now);
   embedded_act(embedded, now);
-  // Of these what matters to our calls was noticed.
-  bool is_answer = type == MESSAGE_RESULT || type == MESSAGE_ERROR || type == MESSAGE_ITEM ||
-                   type == MESSAGE_PROGRESS;
-  if (!is_answer) loop_stir(embedded->loop);
+  // What matters to our calls was noticed; but an answer that ends none of them, of a call that was
+  // given up, may have let another one go out.
+  bool is_part = type == MESSAGE_ITEM || type == MESSAGE_PROGRESS;
+  if (!is_part && client_done(embedded->client) == before) loop_stir(embedded->loop);
 }
 
 static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason,

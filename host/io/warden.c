@@ -24,12 +24,15 @@ enum { STOPPING = 1 };
 static const int kAgainMs = 5;
 // Between warden_look and the look.
 static const int64_t kLook = NANOSECONDS_PER_MILLISECOND;
+// How long a call that asks whether it is cancelled has to end by itself.
+static const int64_t kPatience = NANOSECONDS_PER_SECOND;
 // How long contexts have for their exits when the router is gone.
 static const int64_t kAlone = NANOSECONDS_PER_SECOND;
 
 struct warden {
   struct warden_options options;
   _Atomic uint64_t current;
+  _Atomic uint64_t patient;  // a sequence: that call ends by itself when it is claimed
   _Atomic uint32_t cancels;  // kept in `worker`
   _Atomic bool draining, alone;
   _Atomic bool look;              // is wanted
@@ -59,6 +62,10 @@ bool warden_leave(struct warden *warden) {
 static bool claim(struct warden *warden, uint64_t sequence) {
   uint64_t running = sequence << 1;
   return atomic_compare_exchange_strong(&warden->current, &running, running | STOPPING);
+}
+
+void warden_patient(struct warden *warden, uint64_t sequence) {
+  atomic_store(&warden->patient, sequence);
 }
 
 void warden_claim(struct warden *warden) {
@@ -249,11 +256,26 @@ static int64_t look(struct warden *warden, int64_t at) {
   return INT64_MAX;
 }
 
+// The claim that was seen last, and since when.
+struct claim {
+  uint64_t current;
+  int64_t since;
+};
+
+// Whether a claimed call runs that is to be interrupted now.
+static bool is_due(const struct warden *warden, struct claim *last) {
+  uint64_t current = atomic_load(&warden->current);
+  if (!(current & STOPPING)) return false;
+  if (last->current != current) *last = (struct claim){current, wait_now()};
+  return atomic_load(&warden->patient) != current >> 1 || wait_now() - last->since >= kPatience;
+}
+
 static void *guard(void *argument) {
   struct warden *warden = argument;
   struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
   bool connected = true;
   int64_t kill_at = INT64_MAX, look_at = INT64_MAX;
+  struct claim last = {0, 0};
   for (;;) {
     bool sent = !connected || send_out(warden);
     if (sent && is_stopping(warden)) break;
@@ -269,7 +291,7 @@ static void *guard(void *argument) {
       kill_at = wait_now() + kAlone;
       end(warden);
     }
-    if (warden_stopping(warden)) warden->options.interrupt(warden->options.owner);
+    if (is_due(warden, &last)) warden->options.interrupt(warden->options.owner);
     look_at = look(warden, look_at);
   }
   reader_free(reader);

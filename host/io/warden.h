@@ -42,6 +42,10 @@ void warden_enter(struct warden *warden, uint64_t sequence);
 /// call must not be answered.
 bool warden_leave(struct warden *warden);
 
+/// The call asks whether it is cancelled: claimed, it has a second to end by itself before it is
+/// interrupted. To be said each time it is entered.
+void warden_patient(struct warden *warden, uint64_t sequence);
+
 /// Claims the call that runs, on behalf of a claim that came before.
 void warden_claim(struct warden *warden);
 /// Whether the call that runs is claimed. Also from a hook, on the executor's thread.

@@ -149,6 +149,16 @@ void executor_pause(struct executor *executor, lua_State *L, int64_t until) {
   if (!active || !active->is_claimed) sleep_until(executor, L, until < most ? until : most, awaits);
   if (awaits && !executor->router_gone) start_calls(executor, L);
   executor_call_unblock(executor);
+  // Own code is not interrupted elsewhere: see spares_own.
+  if (active && active->is_claimed && active->is_safe) luaL_error(L, "interrupted");
+}
+
+// cancelled() of the call whose sequence is an upvalue.
+static int l_cancelled(lua_State *L) {
+  struct executor *executor = lua_touserdata(L, lua_upvalueindex(1));
+  uint64_t sequence = (uint64_t)lua_tonumber(L, lua_upvalueindex(2));
+  lua_pushboolean(L, executor_call_cancelled(executor, L, sequence));
+  return 1;
 }
 
 int executor_current(struct executor *executor, lua_State *L) {
@@ -160,7 +170,10 @@ int executor_current(struct executor *executor, lua_State *L) {
   lua_pushstring(L, id);
   lua_pushinteger(L, (lua_Integer)active->call.attempt);
   lua_pushnumber(L, (lua_Number)(active->entered + active->call.remaining) / 1e9);
-  return 3;
+  lua_pushlightuserdata(L, executor);
+  lua_pushnumber(L, (lua_Number)active->call.sequence);
+  lua_pushcclosure(L, l_cancelled, 2);
+  return 4;
 }
 
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks) {
@@ -222,6 +235,26 @@ void executor_goodbye(struct executor *executor, int code, const char *phase,
 static void interrupt_executor(void *owner) {
   struct executor *executor = owner;
   interrupt_send(&executor->interrupt, executor->thread);
+}
+
+// The sources of Farside's own Lua lie where its function `trace` does.
+static bool is_own(struct executor *executor, lua_State *L, const char *source) {
+  lua_Debug own;
+  executor_push(L, executor->callbacks.trace);
+  if (!lua_getinfo(L, ">S", &own)) return false;
+  const char *end = strrchr(own.source, '/');
+  return end && !strncmp(source, own.source, (size_t)(end - own.source) + 1);
+}
+
+// A worker that goes on after an interrupt needs its scheduler whole: Farside's own code is not
+// interrupted, but for where it waits.
+static bool spares_own(void *owner, lua_State *L) {
+  struct executor *executor = owner;
+  lua_Debug frame;
+  if (!executor->active || !executor->active->is_safe) return false;
+  for (int level = 0; lua_getstack(L, level, &frame); level++)
+    if (lua_getinfo(L, "S", &frame) && *frame.what != 'C') return is_own(executor, L, frame.source);
+  return false;
 }
 
 static bool is_wanted(void *owner) {
@@ -290,7 +323,7 @@ int executor_main(int data, int control, int page) {
   executor.page = page_open(page);
   executor.L = vm_open(VM_WORKER);
   if (!executor.page || !executor.L) return EXIT_INTERNAL;
-  executor.interrupt = (struct interrupt){executor.L, is_wanted, &executor};
+  executor.interrupt = (struct interrupt){executor.L, is_wanted, spares_own, &executor};
   executor.thread = pthread_self();
   struct warden_options options = {
       .control = control,

@@ -88,6 +88,6 @@ bool executor_progress(struct executor *executor, struct lua_State *L, double n,
 /// Pushes the sequence of the call that runs; nothing when none does. Returns how many.
 int executor_sequence(struct executor *executor, struct lua_State *L);
 
-/// Pushes id, attempt and deadline (seconds on the monotonic clock) of the call that runs; nothing
-/// when none does. Returns how many.
+/// Pushes id, attempt, deadline (seconds on the monotonic clock) and the function `cancelled` of the
+/// call that runs; nothing when none does. Returns how many.
 int executor_current(struct executor *executor, struct lua_State *L);

@@ -139,6 +139,13 @@ void executor_answer_cancelled(struct executor *executor, const struct message *
   executor_answer(executor, call, MESSAGE_ERROR, 0, error_end(&writer));
 }
 
+void executor_answer_interrupted(struct executor *executor, const struct message *call) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_CANCELLED, EXECUTED_YES, false, "worker");
+  error_message(&writer, "the call was interrupted");
+  executor_answer(executor, call, MESSAGE_ERROR, 0, error_end(&writer));
+}
+
 void executor_answer_memory(struct executor *executor, const struct message *call, bool entered) {
   struct error_writer writer;
   free(executor->reserve);

@@ -22,6 +22,21 @@ void executor_push(lua_State *L, int reference) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, reference);
 }
 
+static void cancel(struct executor *executor, lua_State *L, struct running *running,
+                   enum cancel_reason reason) {
+  static const char *const names[] = {
+      [CANCEL_CLIENT] = "client", [CANCEL_DEADLINE] = "deadline", [CANCEL_SHUTDOWN] = "shutdown"};
+  running->is_cancelled = true;
+  executor_push(L, executor->callbacks.cancel);
+  executor_push(L, executor->pool);
+  lua_rawgeti(L, -1, running->anchor);
+  lua_remove(L, -2);
+  lua_pushstring(L, names[reason]);
+  if (!vm_call(L, 2, 0)) return;
+  fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
+  lua_pop(L, 1);
+}
+
 // Calls a step for `running`. False: there was no memory for it.
 static bool protect(struct executor *executor, lua_State *L, int step, struct running *running) {
   executor->work = running;
@@ -73,7 +88,7 @@ static void release(struct executor *executor, struct running *running) {
   *at = running->next;
   if (running->co && running->status == 0) lua_settop(running->co, 0);
   if (is_reusable(executor, running)) {
-    running->is_cancelled = running->is_claimed = false;
+    running->is_cancelled = running->is_claimed = running->asks = false;
     running->next = executor->spare;
     executor->spare = running;
     return;
@@ -91,12 +106,14 @@ static void release(struct executor *executor, struct running *running) {
 void executor_call_block(struct executor *executor) {
   struct running *active = executor->active;
   if (!active || warden_leave(executor->warden)) return;
-  active->is_claimed = executor->tainted = true;
+  active->is_claimed = true;
+  if (!active->is_safe) executor->tainted = true;
 }
 
 void executor_call_unblock(struct executor *executor) {
   struct running *active = executor->active;
   if (!active) return;
+  if (active->asks) warden_patient(executor->warden, active->call.sequence);
   warden_enter(executor->warden, active->call.sequence);
   if (active->is_claimed) warden_claim(executor->warden);
 }
@@ -105,12 +122,6 @@ static void step_in(struct executor *executor, struct running *running) {
   executor_call_block(executor);
   running->outer = executor->active;
   executor->active = running;
-  warden_enter(executor->warden, running->call.sequence);
-}
-
-static void step_out(struct executor *executor, struct running *running) {
-  executor_call_block(executor);
-  executor->active = running->outer;
   executor_call_unblock(executor);
 }
 
@@ -193,18 +204,30 @@ static void answer_ended(struct executor *executor, lua_State *L, struct running
     executor_answer_memory(executor, &running->call, true);
 }
 
-// The call has ended, or waits. Answers unless the warden has claimed it.
-static void left(struct executor *executor, lua_State *L, struct running *running) {
-  step_out(executor, running);
-  if (running->status == LUA_YIELD) {
-    running->has_yielded = true;
-    return;
-  }
+static void end(struct executor *executor, lua_State *L, struct running *running) {
   executor_stream_end(executor, L, running);
-  if (!running->is_claimed) answer_ended(executor, L, running);
+  if (!running->is_claimed)
+    answer_ended(executor, L, running);
+  else if (running->is_safe)
+    executor_answer_interrupted(executor, &running->call);
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
   executor_check_size(executor, running->call.function);
   release(executor, running);
+}
+
+// The call has ended, or waits. Answers as itself unless the warden has claimed it. While it answers
+// no call runs, so that the one below is not interrupted here.
+static void left(struct executor *executor, lua_State *L, struct running *running) {
+  executor_call_block(executor);
+  executor->active = running->outer;
+  if (running->status != LUA_YIELD) {
+    end(executor, L, running);
+  } else {
+    running->has_yielded = true;
+    // The interrupt came too late for it: its wait ends.
+    if (running->is_claimed && !running->is_cancelled) cancel(executor, L, running, CANCEL_CLIENT);
+  }
+  executor_call_unblock(executor);
 }
 
 // ---- the beginning of a call ----
@@ -235,6 +258,7 @@ static int l_prepare(lua_State *L) {
   lua_rawgeti(L, -1, (int)running->call.function);
   lua_replace(L, -2);
   if (!lua_isfunction(L, -1)) return refuse_function(executor, running), 0;
+  running->is_safe = executor->callbacks.rules[running->call.function].interrupt_safe;
   executor_push(L, executor->callbacks.trace);
   // [registry, xpcall, entry, trace, values...]
   running->arguments = codec_decode(L, running->call.body, 1);
@@ -296,24 +320,25 @@ static struct running *running_of(struct executor *executor, const lua_State *co
   return running;
 }
 
-static void cancel(struct executor *executor, lua_State *L, struct running *running,
-                   enum cancel_reason reason) {
-  static const char *const names[] = {
-      [CANCEL_CLIENT] = "client", [CANCEL_DEADLINE] = "deadline", [CANCEL_SHUTDOWN] = "shutdown"};
-  running->is_cancelled = true;
-  executor_push(L, executor->callbacks.cancel);
-  executor_push(L, executor->pool);
-  lua_rawgeti(L, -1, running->anchor);
-  lua_remove(L, -2);
-  lua_pushstring(L, names[reason]);
-  if (!vm_call(L, 2, 0)) return;
-  fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
-  lua_pop(L, 1);
-}
-
 // A sequence that was seen is that of a call that waits, or has ended.
 static bool was_seen(void *owner, uint64_t sequence) {
   return sequence <= ((struct executor *)owner)->last;
+}
+
+bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence) {
+  struct running *running = executor->active;
+  if (!running || running->call.sequence != sequence) running = executor->running;
+  while (running && running->call.sequence != sequence) running = running->next;
+  if (!running) return true;
+  if (running == executor->active && running->is_safe && !running->asks) {
+    running->asks = true;
+    warden_patient(executor->warden, sequence);
+  }
+  enum cancel_reason reason;
+  if (running != executor->active && warden_cancelled(executor->warden, sequence, &reason))
+    cancel(executor, L, running, reason);
+  return running->is_cancelled || running->is_claimed ||
+         (running == executor->active && warden_stopping(executor->warden));
 }
 
 int executor_call_cancels(struct executor *executor, lua_State *L) {

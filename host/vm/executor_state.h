@@ -22,7 +22,9 @@ struct running {
   int64_t entered;
   bool has_yielded;
   bool is_cancelled;      // Lua was told
-  bool is_claimed;        // by the warden: it is not answered
+  bool is_claimed;        // by the warden: its own results are not answered
+  bool is_safe;           // its function may be interrupted and leaves the worker as it was
+  bool asks;              // whether it is cancelled
   struct credit credit;   // of its stream
   bool awaits_credit;     // Lua does
   bool has_progress;      // that was not sent yet
@@ -94,6 +96,9 @@ void executor_answer(struct executor *executor, const struct message *call, enum
 void executor_answer_cancelled(struct executor *executor, const struct message *call,
                                enum cancel_reason reason);
 
+/// It was claimed, and its worker goes on: so the router learns that its slot is free.
+void executor_answer_interrupted(struct executor *executor, const struct message *call);
+
 /// The same without any memory of Lua's: there was none for the call's values.
 void executor_answer_memory(struct executor *executor, const struct message *call, bool entered);
 
@@ -115,6 +120,9 @@ void executor_call_open(struct executor *executor);
 
 /// Runs a call until it ends or waits. The body stays the caller's.
 void executor_call_start(struct executor *executor, lua_State *L, const struct message *message);
+
+/// Whether the call `sequence` is cancelled, or has ended.
+bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence);
 
 /// Tells Lua of the calls that are cancelled while they wait. Returns how many there were.
 int executor_call_cancels(struct executor *executor, lua_State *L);

@@ -23,8 +23,11 @@ static void on_hook(lua_State *L, lua_Debug *event) {
   lua_getfield(L, LUA_REGISTRYINDEX, kKey);
   const struct interrupt *interrupt = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (interrupt && interrupt->wanted(interrupt->owner)) luaL_error(L, "interrupted");
-  lua_sethook(L, NULL, 0, 0);
+  if (!interrupt || !interrupt->wanted(interrupt->owner)) {
+    lua_sethook(L, NULL, 0, 0);
+    return;
+  }
+  if (!interrupt->spares || !interrupt->spares(interrupt->owner, L)) luaL_error(L, "interrupted");
 }
 
 // lua_sethook is one of the few functions of Lua that may be called from a signal handler.

@@ -14,6 +14,8 @@
 struct interrupt {
   lua_State *L;
   bool (*wanted)(void *owner);  // asked in the hook, on the executor's thread
+  /// Or NULL: whether the code that runs now is to go on to where the hook is asked again.
+  bool (*spares)(void *owner, lua_State *L);
   void *owner;
 };
 

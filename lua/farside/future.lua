@@ -59,8 +59,8 @@ end
 --- The call that runs on this worker, or nil.
 function M.current_call()
   if not executor then return nil end
-  local id, attempt, deadline = executor:current()
-  return id and { id = id, attempt = attempt, deadline = deadline }
+  local id, attempt, deadline, is_cancelled = executor:current()
+  return id and { id = id, attempt = attempt, deadline = deadline, cancelled = is_cancelled }
 end
 
 --- Makes this the scheduler of a worker. Its functions make calls through the executor, as a client does through its handle.

@@ -37,8 +37,13 @@ function M.run(func, ...)
   return future.spawn(func, ...):await()
 end
 
---- Inside a remote function: the call it runs for, as { id =, attempt =, deadline = seconds as of farside.now() };
--- elsewhere nil. With the id a function can make its own outside effects idempotent.
+--- Inside a remote function: the call it runs for, as { id =, attempt =, deadline = seconds as of farside.now(),
+-- cancelled = function }; elsewhere nil. With the id a function can make its own outside effects idempotent.
+--
+-- call.cancelled() tells, at the price of an atomic load, whether the call was cancelled, its deadline has passed, or it
+-- has ended; also in coroutines of its own and after waits. A loop that it asks may end by itself: a function declared
+-- interrupt_safe has a second for that before it is interrupted. Any other, and one that has never asked, is interrupted
+-- at once; what is not done two seconds after the cancel is killed.
 function M.call()
   return future.current_call()
 end

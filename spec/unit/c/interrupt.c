@@ -44,7 +44,7 @@ static void *interrupt_later(void *argument) {
 
 static void set_up(struct fixture *fixture) {
   *fixture = (struct fixture){.thread = pthread_self()};
-  fixture->interrupt = (struct interrupt){vm_open(VM_WORKER), is_wanted, fixture};
+  fixture->interrupt = (struct interrupt){vm_open(VM_WORKER), is_wanted, NULL, fixture};
   EXPECT(fixture->interrupt.L != NULL);
   interrupt_open(&fixture->interrupt);
 }
