@@ -64,6 +64,25 @@ int farside_open(const struct farside_options *options, struct farside **farside
 int farside_call(struct farside *farside, const char *function, const void *payload, size_t size,
                  double timeout, farside_callback callback, void *user, uint64_t *call);
 
+/// What is told of a call while it runs. `item` and `progress` may be NULL.
+struct farside_listener {
+  size_t struct_size;
+  /// An item of the function's app.yield: `payload` is a msgpack array of its values and lives until
+  /// the callback returns. The function runs ahead of it, as far as `window`. Not 0: enough; the call
+  /// is cancelled.
+  int (*item)(void *user, uint64_t call, const void *payload, size_t size);
+  /// The latest farside.progress of the function; `total` is 0 if it is not known.
+  void (*progress)(void *user, uint64_t call, double n, double total);
+  farside_callback ended;  // after all items
+  void *user;
+  uint32_t window;  // bytes of items, 0: 256 KiB
+};
+
+/// As farside_call, and listens while the call runs; the listener is copied. With `item` it is a
+/// call that streams: app.yield is an error in others.
+int farside_listen(struct farside *farside, const char *function, const void *payload, size_t size,
+                   double timeout, const struct farside_listener *listener, uint64_t *call);
+
 /// Cancels a call; it still ends through its callback, with Cancelled unless it had ended. Any
 /// thread.
 int farside_cancel(struct farside *farside, uint64_t call);

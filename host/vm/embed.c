@@ -31,13 +31,7 @@ struct farside {
   char problem[1024];
 };
 
-// Who is told of the end of a call; its address is the call's tag.
-struct listener {
-  farside_callback callback;
-  void *user;
-};
-
-// ---- ends ----
+// ---- what calls have to tell: the address of its listener is a call's tag ----
 
 // The text under `key` of an error map as a string that ends with 0, in `text`.
 static const char *error_text_of(struct cursor map, const char *key, char *text, size_t size) {
@@ -54,7 +48,7 @@ static const char *error_text_of(struct cursor map, const char *key, char *text,
 }
 
 static void report(const struct completion *completion) {
-  struct listener *listener = (struct listener *)(uintptr_t)completion->tag;
+  struct farside_listener *listener = (struct farside_listener *)(uintptr_t)completion->tag;
   const unsigned char *bytes = completion->body->parts[0].bytes;
   char name[64], message[LIMIT_ERROR_MESSAGE + 1], executed[8];
   struct farside_result result = {
@@ -73,15 +67,42 @@ static void report(const struct completion *completion) {
     result.message = error_text_of(map, "message", message, sizeof message);
     result.executed = error_text_of(map, "executed", executed, sizeof executed);
   }
-  listener->callback(listener->user, &result);
+  listener->ended(listener->user, &result);
   payload_unref(completion->body);
   free(listener);
 }
 
+// Returns how many items were reported.
+static int report_items(struct farside *farside, const struct farside_listener *listener,
+                        uint64_t call) {
+  struct payload *body;
+  uint64_t tag;
+  int count = 0;
+  while (embedded_item(farside->embedded, call, &body, &tag)) {
+    int enough = listener->item(listener->user, call, body->parts[0].bytes, body->size);
+    payload_unref(body);
+    count++;
+    if (enough) embedded_cancel(farside->embedded, call);
+  }
+  return count;
+}
+
+static int report_news(struct farside *farside) {
+  struct news news;
+  int count = 0;
+  while (embedded_news(farside->embedded, &news)) {
+    const struct farside_listener *listener = (struct farside_listener *)(uintptr_t)news.tag;
+    if (news.has_progress) listener->progress(listener->user, news.call, news.n, news.total);
+    count += news.has_progress;
+    if (news.has_item) count += report_items(farside, listener, news.call);
+  }
+  return count;
+}
+
 static int report_all(struct farside *farside) {
   struct completion completion;
-  int count = 0;
   pthread_mutex_lock(&farside->reporting);
+  int count = report_news(farside);
   while (embedded_next(farside->embedded, &completion)) {
     report(&completion);
     count++;
@@ -161,10 +182,31 @@ static uint32_t find_function(const struct farside *farside, const char *name) {
   return ROUTER_NONE;
 }
 
-int farside_call(struct farside *farside, const char *function, const void *payload, size_t size,
-                 double timeout, farside_callback callback, void *user, uint64_t *call) {
+static int begin(struct farside *farside, struct call_options *options,
+                 const struct farside_listener *listener, const void *payload, size_t size,
+                 uint64_t *call) {
+  struct farside_listener *copy = malloc(sizeof *copy);
+  struct payload *body = copy ? payload_copy(payload, size) : NULL;
+  if (!body) {
+    free(copy);
+    return FARSIDE_MEMORY;
+  }
+  *copy = *listener;
+  options->tag = (uint64_t)(uintptr_t)copy;
+  uint64_t number;
+  int error = embedded_call(farside->embedded, options, body, &number);
+  if (error) free(copy);
+  if (error) return error == CLIENT_MEMORY ? FARSIDE_MEMORY : FARSIDE_OVERLOADED;
+  if (call) *call = number;
+  return FARSIDE_OK;
+}
+
+int farside_listen(struct farside *farside, const char *function, const void *payload, size_t size,
+                   double timeout, const struct farside_listener *listener, uint64_t *call) {
   size_t used;
-  if (!farside->embedded || !function || !callback || !(timeout >= 0)) return FARSIDE_INVALID;
+  if (!farside->embedded || !function || !(timeout >= 0)) return FARSIDE_INVALID;
+  if (!listener || listener->struct_size < sizeof *listener || !listener->ended)
+    return FARSIDE_INVALID;
   if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used))
     return FARSIDE_INVALID;
   struct call_options options = {.deployment = farside->deployment,
@@ -173,21 +215,17 @@ int farside_call(struct farside *farside, const char *function, const void *payl
   if (options.function == ROUTER_NONE) return FARSIDE_NO_FUNCTION;
   double limit = (double)LIMIT_DEADLINE / 1e9;
   options.timeout = (int64_t)((timeout < limit ? timeout : limit) * 1e9);
+  if (listener->item) options.flags |= CALL_STREAM;
+  if (listener->item) options.window = listener->window;
+  if (listener->progress) options.flags |= CALL_PROGRESS;
+  return begin(farside, &options, listener, payload, size, call);
+}
 
-  struct listener *listener = malloc(sizeof *listener);
-  struct payload *body = listener ? payload_copy(payload, size) : NULL;
-  if (!body) {
-    free(listener);
-    return FARSIDE_MEMORY;
-  }
-  *listener = (struct listener){callback, user};
-  options.tag = (uint64_t)(uintptr_t)listener;
-  uint64_t number;
-  int error = embedded_call(farside->embedded, &options, body, &number);
-  if (error) free(listener);
-  if (error) return error == CLIENT_MEMORY ? FARSIDE_MEMORY : FARSIDE_OVERLOADED;
-  if (call) *call = number;
-  return FARSIDE_OK;
+int farside_call(struct farside *farside, const char *function, const void *payload, size_t size,
+                 double timeout, farside_callback callback, void *user, uint64_t *call) {
+  struct farside_listener listener = {
+      .struct_size = sizeof listener, .ended = callback, .user = user};
+  return farside_listen(farside, function, payload, size, timeout, &listener, call);
 }
 
 int farside_cancel(struct farside *farside, uint64_t call) {

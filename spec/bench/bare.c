@@ -4,6 +4,7 @@
 //   bare ping SECONDS OUT IN              one process asks with OUT bytes, another answers with IN bytes, blocking, over a unix socket
 //   bare epoll SECONDS WORKERS OUT IN     one process keeps one question in flight at each of WORKERS processes, with epoll
 //   bare bulk COUNT BYTES                 echoes BYTES, COUNT times
+//   bare items COUNT BYTES                one process sends COUNT messages of BYTES, 32 KiB a write, another looks at each
 //
 // Prints one line: p50 us, p99 us, exchanges per second, bytes per second (counted once).
 #define _GNU_SOURCE
@@ -152,6 +153,31 @@ static void bulk(size_t count, size_t size) {
   report(samples, count, last - start, size);
 }
 
+// Nothing comes back, so there are no times of single messages.
+static void items(size_t count, size_t size) {
+  enum { BUFFER = 32 * 1024 };
+  static char bytes[BUFFER];
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) die("socketpair");
+  size_t batch = BUFFER / size, got = 0, sum = 0;
+  int64_t start = now();
+  pid_t pid = fork();
+  if (pid < 0) die("fork");
+  if (!pid) {
+    for (size_t sent = 0; sent < count; sent += batch) {
+      for (size_t i = 0; i < batch; i++) memset(bytes + i * size, (int)i, size);
+      write_all(pair[1], bytes, batch * size);
+    }
+    _exit(0);
+  }
+  close(pair[1]);
+  for (ssize_t n; (n = read(pair[0], bytes, BUFFER)) > 0; got += (size_t)n)
+    for (size_t i = 0; i < (size_t)n; i += size) sum += (size_t)bytes[i];
+  double seconds = (double)(now() - start) / 1e9;
+  printf("0 %.0f %.0f %.0f\n", (double)(sum * 0), (double)(got / size) / seconds,
+         (double)got / seconds);
+}
+
 int main(int count, char **arguments) {
   if (count == 5 && !strcmp(arguments[1], "ping"))
     ping(atof(arguments[2]), (size_t)atol(arguments[3]), (size_t)atol(arguments[4]));
@@ -160,7 +186,9 @@ int main(int count, char **arguments) {
          (size_t)atol(arguments[5]));
   else if (count == 4 && !strcmp(arguments[1], "bulk"))
     bulk((size_t)atol(arguments[2]), (size_t)atol(arguments[3]));
+  else if (count == 4 && !strcmp(arguments[1], "items") && atol(arguments[3]) > 0)
+    items((size_t)atol(arguments[2]), (size_t)atol(arguments[3]));
   else
-    return fprintf(stderr, "usage: bare ping|epoll|bulk ..., see the head of bare.c\n"), 64;
+    return fprintf(stderr, "usage: bare ping|epoll|bulk|items ..., see the head of bare.c\n"), 64;
   return 0;
 }

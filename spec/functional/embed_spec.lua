@@ -1,5 +1,5 @@
 local program = require 'spec.support.program'
 
 describe('a program in C', function()
-  program.checks('check_embed', { EMBED_DEPLOY = 'examples/embed/deploy.lua' })
+  program.checks('check_embed', { EMBED_DEPLOY = 'spec/support/embed.lua' })
 end)

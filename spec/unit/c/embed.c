@@ -219,6 +219,82 @@ static void too_many_calls(void) {
   EXPECT_EQUAL(1024, seen.count);
 }
 
+// ---- streams ----
+
+struct reader {
+  struct seen seen;
+  int items, enough;
+  bool in_order, ended_early;
+  double n, total;
+};
+
+static int on_item(void *user, uint64_t call, const void *payload, size_t size) {
+  struct reader *reader = user;
+  const unsigned char *bytes = payload;
+  EXPECT(call > 0 && size == 2 && bytes[0] == 0x91);
+  reader->ended_early |= atomic_load(&reader->seen.count) > 0;
+  reader->in_order &= bytes[1] == ++reader->items;
+  return reader->items == reader->enough;
+}
+
+static void on_progress(void *user, uint64_t call, double n, double total) {
+  struct reader *reader = user;
+  EXPECT(call > 0 && n >= reader->n);
+  reader->n = n;
+  reader->total = total;
+}
+
+static void on_reader_end(void *user, const struct farside_result *result) {
+  on_end(&((struct reader *)user)->seen, result);
+}
+
+static struct farside_listener listener_of(struct reader *reader) {
+  reader->in_order = true;
+  return (struct farside_listener){.struct_size = sizeof(struct farside_listener),
+                                   .item = on_item,
+                                   .progress = on_progress,
+                                   .ended = on_reader_end,
+                                   .user = reader,
+                                   .window = 2000};
+}
+
+static void a_stream(void) {
+  struct farside *farside = opened();
+  struct reader reader = {0}, own = {0};
+  struct farside_listener listener = listener_of(&reader);
+  static const char kHundred[] = "\x91\x64";
+  EXPECT_EQUAL(FARSIDE_OK, farside_listen(farside, "count", kHundred, 2, 0, &listener, NULL));
+  wait_for(&reader.seen, 1);
+  EXPECT(reader.seen.ok && reader.in_order && !reader.ended_early);
+  EXPECT_EQUAL(100, reader.items);
+  EXPECT(reader.n == 100 && reader.total == 100);
+
+  int fd = farside_fd(farside);
+  listener = listener_of(&own);
+  EXPECT_EQUAL(FARSIDE_OK, farside_listen(farside, "count", kHundred, 2, 0, &listener, NULL));
+  while (!own.seen.count) {
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    EXPECT(poll(&ready, 1, 20000) == 1);
+    farside_turn(farside);
+  }
+  EXPECT(own.seen.ok && own.in_order && own.items == 100);
+  farside_close(farside);
+}
+
+static void enough_of_a_stream(void) {
+  struct farside *farside = opened();
+  struct reader reader = {.enough = 10};
+  struct farside_listener listener = listener_of(&reader);
+  static const char kMillion[] = "\x91\xce\x00\x0f\x42\x40";
+  EXPECT_EQUAL(FARSIDE_OK, farside_listen(farside, "count", kMillion, 6, 0, &listener, NULL));
+  wait_for(&reader.seen, 1);
+  EXPECT_EQUAL(10, reader.items);
+  EXPECT(!strcmp(reader.seen.error, "Cancelled"));
+  listener.ended = NULL;
+  EXPECT_EQUAL(FARSIDE_INVALID, farside_listen(farside, "count", kFive, 2, 0, &listener, NULL));
+  farside_close(farside);
+}
+
 static const struct check kChecks[] = {
     {"is told which script is missing", a_missing_script},
     {"is told that its options are none", bad_options},
@@ -231,6 +307,8 @@ static const struct check kChecks[] = {
     {"may cancel from any thread", a_cancel},
     {"may turn in a loop of its own, and then only there", its_own_loop},
     {"has all its calls ended when it closes", a_close_with_calls_in_flight},
+    {"gets the items and the progress of a stream, also in a loop of its own", a_stream},
+    {"may say that it has enough of a stream", enough_of_a_stream},
     {"may have so many calls in flight and no more", too_many_calls},
 };
 
