@@ -1,10 +1,13 @@
 // What the machine allows without Farside: the same bytes between the same number of processes, in
 // plain C.
 //
-//   bare ping SECONDS OUT IN              one process asks with OUT bytes, another answers with IN bytes, blocking, over a unix socket
-//   bare epoll SECONDS WORKERS OUT IN     one process keeps one question in flight at each of WORKERS processes, with epoll
-//   bare bulk COUNT BYTES                 echoes BYTES, COUNT times
-//   bare items COUNT BYTES                one process sends COUNT messages of BYTES, 32 KiB a write, another looks at each
+//   bare ping SECONDS OUT IN           one process asks with OUT bytes, another answers with IN
+//                                      bytes, blocking, over a unix socket
+//   bare epoll SECONDS WORKERS OUT IN  one process keeps one question in flight at each of WORKERS
+//                                      processes, with epoll
+//   bare bulk COUNT BYTES              echoes BYTES, COUNT times
+//   bare items COUNT BYTES             one process sends COUNT messages of BYTES, 32 KiB a write,
+//                                      another looks at each
 //
 // Prints one line: p50 us, p99 us, exchanges per second, bytes per second (counted once).
 #define _GNU_SOURCE

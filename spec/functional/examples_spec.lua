@@ -27,6 +27,13 @@ describe('the example', function()
     assert.truthy(#process.out > 0)
   end)
 
+  it('stream prints words as they come', function()
+    local process = example 'stream'
+    assert.equal(0, process.code, process.err)
+    assert.truthy(process.out:match '^the %l+ %l+ %l+ %l+ %l+ %l+ %l+ %l+\n%l+\t%l+\n', process.out)
+    assert.truthy(process.err:find('3 of 3', 1, true), process.err)
+  end)
+
   it('errors catches and inspects what a worker raised', function()
     local process = example 'errors'
     assert.equal(0, process.code, process.err)

@@ -49,6 +49,10 @@ describe('the README', function()
     assert.equal('25\nexit 0\n', run 'attribute.lua')
   end)
 
+  it('shows a stream that prints its words', function()
+    assert.equal('far\nside\nexit 0\n', run 'words.lua')
+  end)
+
   it('names two commands, and the first prints 25', function()
     local commands = blocks 'sh'
     assert.same({ './examples/run square\n', './spec/run\n' }, commands)

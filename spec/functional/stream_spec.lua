@@ -93,10 +93,11 @@ describe('a stream', function()
   it('passes on a single item at once, and a second one while the function computes', function()
     prints('true\ttrue\n', [[
       local late = {}
+      produced()
       for at in any:stream [=[ app.yield(farside.now()) app.yield(farside.now()) busy(0.3) ]=] do
         late[#late + 1] = farside.now() - at
       end
-      print(late[1] < 0.1, late[2] < 0.1)
+      print(late[1] < 0.2, late[2] < 0.2)
     ]])
   end)
 
@@ -201,10 +202,11 @@ describe('a stream ends', function()
 
   it('at its deadline, which holds for all of it', function()
     prints('DeadlineExceeded\tyes\ttrue\ttrue\n', [[
+      produced()
       local start, n = farside.now(), 0
       local ok, e = pcall(function() for i in endless:with { timeout = 0.3 }:stream() do n = n + 1 end end)
       local took = farside.now() - start
-      print(e.name, e.executed, n > 0, took >= 0.3 and took < 0.6)
+      print(e.name, e.executed, n > 0, took >= 0.3 and took < 1)
     ]])
   end)
 
@@ -275,13 +277,14 @@ describe('progress', function()
     prints('true\ttrue\t300000\ttrue\n', [[
       local seen, first = {}, nil
       local options = { on_progress = function(n) seen[#seen + 1] = n first = first or farside.now() end }
+      produced()
       local start = farside.now()
       any:with(options) [=[
         local start = farside.now()
         for n = 1, 300000 do farside.progress(n) if n % 1000 == 0 then busy(0.001) end end
       ]=]
       local took = farside.now() - start
-      print(first - start < 0.2, #seen >= 3 and #seen <= took / 0.05 + 2, seen[#seen], seen[1] < 300000)
+      print(first - start < took / 2, #seen >= 3 and #seen <= took / 0.05 + 2, seen[#seen], seen[1] < 300000)
     ]])
   end)
 
