@@ -46,7 +46,7 @@ describe('at its deadline', function()
     ]])
   end)
 
-  it('a running loop is interrupted and the worker replaced within the grace', function()
+  it('W3: a running loop is interrupted and the worker replaced within the grace', function()
     prints('DeadlineExceeded\tyes\ttrue\ttrue\n', [[
       local before = pid()
       local ok, e = pcall(spin:with { timeout = 0.1 })
@@ -65,7 +65,7 @@ describe('at its deadline', function()
     ]])
   end)
 
-  it('a function that is stuck in C is killed after the grace of two seconds', function()
+  it('W4: a function that is stuck in C is killed after the grace of two seconds', function()
     prints('DeadlineExceeded\ttrue\ttrue\n', [[
       local before = pid()
       local ok, e = pcall(stuck:with { timeout = 0.1 })

@@ -66,7 +66,7 @@ describe('the error', function()
       "local f = app.remote(function() enter() error 'broken' end)", 'ok, e = pcall(f)')
   end)
 
-  it('RemoteError: a stack without end', function()
+  it('W15: RemoteError: a stack without end', function()
     check({ name = 'RemoteError', executed = 'yes', kind = 'stack' },
       "local f = app.remote(function() enter() local function g(n) return 1 + g(n + 1) end return g(1) end)", 'ok, e = pcall(f)')
   end)

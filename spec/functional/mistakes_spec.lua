@@ -55,7 +55,7 @@ describe('a new user who', function()
     ]], 'BadArguments', 'one%.lua:5:')
   end)
 
-  it('has a benchmark that raises learns the reason', function()
+  it('W8: has a benchmark that raises learns the reason', function()
     local process = fails([[
       local square = app.remote { benchmark_dataset = { { x = 'two' } } } (function(x) return x * x end)
       farside.run(function() square(2) end)
@@ -63,7 +63,7 @@ describe('a new user who', function()
     assert.truthy(#process.err < 4000, process.err)
   end)
 
-  it('has a context whose enter fails learns the reason', function()
+  it('W9: has a context whose enter fails learns the reason', function()
     fails([[
       local Model = {}
       Model.__index = Model

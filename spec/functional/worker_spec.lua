@@ -51,7 +51,7 @@ describe('workers', function()
     assert.equal('1\n', process.out)
   end)
 
-  it('that die in a call end it within 50 ms in WorkerLost, with the signal, and are replaced', function()
+  it('W1: that die in a call end it within 50 ms in WorkerLost, with the signal, and are replaced', function()
     local process = run [[
       local app = farside.deployment { name = 'death' }
       app.configure_autoscaling { max_workers = 1 }
@@ -160,7 +160,7 @@ describe('workers', function()
     assert.equal('1\t2\t3\nfalse\ttrue\tyes\t3\n', process.out, process.err)
   end)
 
-  it('that cannot become ready fail the deployment with the cause', function()
+  it('W11: that cannot become ready fail the deployment with the cause', function()
     local process = run [[
       local app = farside.deployment { name = 'loop' }
       local f = app.remote { benchmark_dataset = { { x = 0 } } } (function(x) ffi.C._exit(3) end)
@@ -211,7 +211,7 @@ describe('workers', function()
     assert.truthy(process.err:find('[talk w0] no newline', 1, true), process.err)
   end)
 
-  it('refuse os.exit', function()
+  it('W18: refuse os.exit', function()
     local process = run [[
       local app = farside.deployment { name = 'exit' }
       app.configure_autoscaling { max_workers = 1 }

@@ -126,7 +126,7 @@ describe('contexts', function()
     assert.same({ 'no', 'no' }, { a.err, c.err })
   end)
 
-  it('exit though another exit fails, which is reported', function()
+  it('W10: exit though another exit fails, which is reported', function()
     add('A')
     add('B', nil, function() error('stuck', 0) end)
     contexts:enter_all()
