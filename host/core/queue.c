@@ -1,5 +1,7 @@
 #include "queue.h"
 
+#include <stdbool.h>
+
 #include "memory.h"
 
 void queue_init(struct queue *queue, uint32_t lines) {
@@ -13,10 +15,24 @@ void queue_close(struct queue *queue) {
   *queue = (struct queue){0};
 }
 
+static bool is_near_first(const struct queue_line *line, const struct queue_item *item) {
+  return item->order < line->first->order ||
+         item->order - line->first->order < line->last->order - item->order;
+}
+
+static struct queue_item *next_of(const struct queue_line *line, struct queue_item *item) {
+  return item ? item->next : line->first;
+}
+
 void queue_push(struct queue *queue, struct queue_item *item) {
   struct queue_line *line = &queue->lines[item->line];
   struct queue_item *before = line->last;
-  while (before && before->order > item->order) before = before->previous;
+  if (before && before->order > item->order && is_near_first(line, item)) {
+    for (before = NULL; next_of(line, before)->order <= item->order;)
+      before = next_of(line, before);
+  } else {
+    while (before && before->order > item->order) before = before->previous;
+  }
   item->previous = before;
   item->next = before ? before->next : line->first;
   *(item->previous ? &item->previous->next : &line->first) = item;

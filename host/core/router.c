@@ -87,6 +87,7 @@ struct router *router_new(const struct router_options *options) {
   router->options = *options;
   router->random = options->seed | 1;
   table_init(&router->calls, options->seed ^ options->epoch);
+  table_init(&router->peers, options->seed);
   return router;
 }
 
@@ -113,6 +114,7 @@ static void free_calls(struct router *router) {
   while (router->oldest) {
     struct call *call = router->oldest;
     router->oldest = call->newer;
+    router_fair_forget(call);
     payload_unref(call->body);
     free(call->trials);
     free(call);
@@ -143,7 +145,9 @@ void router_free(struct router *router) {
   timers_close(&router->timers);
   free(router->deployments);
   free(router->workers);
-  free(router->peers);
+  for (size_t i = 0; i < router->peers.capacity; i++)
+    router_peer_free(router->peers.entries[i].value);
+  table_close(&router->peers);
   free(router->actions);
   free(router);
 }
@@ -224,17 +228,9 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
 
 // ---- clients ----
 
-struct peer *router_peer(struct router *router, uint32_t number) {
-  for (uint32_t i = 0; i < router->peer_count; i++)
-    if (router->peers[i].number == number) return &router->peers[i];
-  return NULL;
-}
-
 void router_client(struct router *router, uint32_t number, int64_t now) {
   (void)now;
-  if (number == ROUTER_NONE || router_peer(router, number)) return;
-  router->peers = xrealloc(router->peers, (router->peer_count + 1) * sizeof *router->peers);
-  router->peers[router->peer_count++] = (struct peer){.number = number};
+  router_peer_add(router, number);
 }
 
 static struct call *first_orphan(const struct router *router) {
@@ -246,15 +242,15 @@ static struct call *first_orphan(const struct router *router) {
 }
 
 void router_client_gone(struct router *router, uint32_t number, int64_t now) {
-  struct peer *peer = router_peer(router, number);
+  struct peer *peer = router_peer_remove(router, number);
   if (!peer) return;
   router->now = now;
-  *peer = router->peers[--router->peer_count];
   struct call *call;
   for (call = router->oldest; call; call = call->newer)
     if (call->peer == number) call->peer = ROUTER_NONE;
   // One cancel may end further calls, so the search begins anew after each.
   while ((call = first_orphan(router))) router_call_cancel(router, call, CANCEL_CLIENT, now);
+  router_peer_free(peer);
   for (uint32_t i = 0; i < router->deployment_count; i++)
     router_dispatch(router, router->deployments[i], now);
 }
@@ -267,17 +263,7 @@ static void refuse(struct router *router, uint32_t peer, struct message *message
   router_answer(router, &call, MESSAGE_ERROR, 0, error);
 }
 
-static struct payload *overloaded(const char *scope, double limit) {
-  struct error_writer writer;
-  error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
-  error_message(&writer, "too many calls wait: the limit per %s is %.0f", scope, limit);
-  error_string(&writer, "scope", scope);
-  error_number(&writer, "limit", limit);
-  error_number(&writer, "retry_after", 100);
-  return error_end(&writer);
-}
-
-static struct payload *refusal(struct router *router, const struct peer *peer, uint32_t number,
+static struct payload *refusal(struct router *router, struct peer *peer, uint32_t number,
                                const struct message *message, int64_t now) {
   struct error_writer writer;
   if (number >= router->deployment_count) {
@@ -299,21 +285,15 @@ static struct payload *refusal(struct router *router, const struct peer *peer, u
   }
   if (deployment->state == DEPLOYMENT_FAILED)
     return router_deployment_failed(deployment, EXECUTED_NO);
-  size_t size = message->body ? message->body->size : 0;
-  if (peer->calls >= LIMIT_IN_FLIGHT) return overloaded("client", LIMIT_IN_FLIGHT);
-  bool joins = router_key_joins(router, deployment, message);
-  if (!joins && deployment->queue.count + deployment->delayed >= LIMIT_QUEUE)
-    return overloaded("deployment", LIMIT_QUEUE);
-  if (!joins && deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES)
-    return overloaded("memory", LIMIT_QUEUE_BYTES);
   if (!(message->flags & CALL_DEFAULT_DEADLINE) && message->remaining <= 0) {
     error_begin(&writer, ERROR_DEADLINE_EXCEEDED, EXECUTED_NO, true, "router");
     error_message(&writer, "the deadline had passed when the call came");
     error_string(&writer, "phase", "queue");
     return error_end(&writer);
   }
-  if (deployment->suspect_count) return router_retry_refusal(router, deployment, message, now);
-  return NULL;
+  struct payload *error =
+      deployment->suspect_count ? router_retry_refusal(router, deployment, message, now) : NULL;
+  return error ? error : router_fair_refusal(router, peer, number, message, now);
 }
 
 // A default deadline starts when the deployment is ready; until then waiting has a limit of its
@@ -325,15 +305,6 @@ static int64_t call_deadline(const struct deployment *deployment, const struct m
     return now + (message->remaining < LIMIT_DEADLINE ? message->remaining : LIMIT_DEADLINE);
   if (function->timeout) return now + function->timeout;
   return now + (deployment->was_ready ? LIMIT_DEADLINE_DEFAULT : LIMIT_READY);
-}
-
-// Calls wait in the order in which they came, a level of priority counts as a second of waiting: so
-// one that is less urgent is late by so much and no more. Those of the same instant are kept a
-// nanosecond apart.
-static uint64_t queue_order(struct router *router, const struct call *call, int64_t now) {
-  router->arrival = now > router->arrival ? now : router->arrival + 1;
-  int64_t order = router->arrival + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;
-  return (uint64_t)order;
 }
 
 // A call that another one makes ends with it at the latest.
@@ -370,10 +341,12 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   if (!call->attempts) call->attempts = call->flags & CALL_IDEMPOTENT ? LIMIT_ATTEMPTS : 1;
   adopt(router, call);
   call->queue_deadline = call->deadline;
-  if (message->queue_timeout > 0 && message->queue_timeout < call->deadline - now)
-    call->queue_deadline = now + message->queue_timeout;
+  int64_t queue_timeout = message->queue_timeout;
+  if (!queue_timeout) queue_timeout = deployment->functions[call->function].queue_timeout;
+  if (queue_timeout > 0 && queue_timeout < call->deadline - now)
+    call->queue_deadline = now + queue_timeout;
   call->item.line = call->function;
-  call->item.order = queue_order(router, call, now);
+  router_fair_tag(router, peer, call, now);
   peer->calls++;
   deployment->calls++;
   router_retry_admitted(deployment, now);

@@ -46,10 +46,12 @@ struct router_options {
 };
 
 struct router_function {
-  uint32_t concurrency;  // calls, or batches, a worker runs at once, 1..LIMIT_CONCURRENCY
-  uint32_t batch_size;   // calls a worker runs as one, 2..LIMIT_BATCH / concurrency; 0: one by one
-  int64_t batch_wait;    // how long one waits for others while a worker is free
-  int64_t timeout;       // of calls that give none, 0: the default deadline
+  uint32_t concurrency;   // calls, or batches, a worker runs at once, 1..LIMIT_CONCURRENCY
+  uint32_t batch_size;    // calls a worker runs as one, 2..LIMIT_BATCH / concurrency; 0: one by one
+  int64_t batch_wait;     // how long one waits for others while a worker is free
+  int64_t timeout;        // of calls that give none, 0: the default deadline
+  int64_t queue_timeout;  // of calls that give none, 0: their deadline
+  int64_t max_queue_time;  // a call that would wait longer is refused, 0: none is
   bool idempotent;
   bool benchmarked;
   uint64_t max_calls;    // of a worker's process, which is then replaced between calls; 0: no limit

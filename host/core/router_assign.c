@@ -52,6 +52,7 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
     router_recycle_vacated(router, worker, now);
   } else if (call->state == CALL_QUEUED) {
     queue_remove(&deployment->queue, &call->item);
+    router_fair_leaves(router, call);
     deployment->queue_bytes -= call->body ? call->body->size : 0;
   } else if (call->state == CALL_DELAYED) {
     deployment->delayed--;
@@ -165,6 +166,7 @@ static void assign_one(struct router *router, struct worker *worker, struct call
                        struct batch *batch, uint32_t follow, int64_t now) {
   double score = worker->scores[call->function];
   router_call_detach(router, call, now);
+  router_fair_dispatched(call_deployment(router, call), now);
   call->state = CALL_RUNNING;
   call->sequence = ++router->sequence;
   call->sent = now;

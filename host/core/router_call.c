@@ -37,6 +37,7 @@ void router_call_free(struct router *router, struct call *call) {
   if (parent && parent->children) parent->children--;
   timers_cancel(&router->timers, &call->timer);
   table_remove(&router->calls, call->id);
+  router_fair_forget(call);
   payload_unref(call->body);
   free(call->trials);
   *(call->older ? &call->older->newer : &router->oldest) = call->newer;
@@ -53,6 +54,7 @@ void router_call_queue(struct router *router, struct call *call) {
   timers_set(&router->timers, &call->timer, call->queue_deadline);
 #endif
   queue_push(&deployment->queue, &call->item);
+  router_fair_waits(router, call);
   if (router_batches(deployment, call)) router_batch_queued(deployment, call);
   deployment->queue_bytes += call->body ? call->body->size : 0;
   if (call->key) router_key_queued(router, call);

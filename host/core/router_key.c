@@ -288,7 +288,7 @@ static void begin_run(struct router *router, struct keyed *keyed, struct call *c
   run->deadline = call->deadline;
   run->queue_deadline = call->queue_deadline;
   run->workload = call->workload;
-  run->item = call->item;
+  router_fair_same(run, call);
   run->body = call->body;
   call->body = NULL;
   table_add(&router->calls, run->id, run);

@@ -3,6 +3,7 @@
 //
 //   router.c          events of clients, time, actions, status
 //   router_call.c     where a call is and how it ends
+//   router_fair.c     clients, their shares of a deployment, overload
 //   router_recycle.c  which places are wanted: a worker is replaced by one that is ready first
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
@@ -73,6 +74,8 @@ struct call {
   int64_t queue_deadline;      // until then it may wait for a worker; at most `deadline`
   struct call_id parent;       // the call in which it was made; zero: none
   double workload, predicted;  // seconds on its worker
+  int64_t tag;                 // its place in the order, without its priority
+  struct share *share;         // whose part of the queue it is in
   struct payload *body;
   struct credit credit;  // of its stream
   bool has_items;        // its client got some
@@ -150,6 +153,10 @@ struct deployment {
   struct timer timer;            // look at the queue again
   struct queue queue;
   size_t queue_bytes;
+  uint32_t waiting_shares;  // clients that have calls in the queue
+  double pace;              // nanoseconds between dispatches while calls wait; 0: not known
+  int64_t furthest;         // tag that was given
+  int64_t dispatched_at;    // the last one, 0: none waited then
   uint32_t running, delayed;
   uint64_t calls, dropped;
   struct budget budget;
@@ -163,9 +170,18 @@ struct deployment {
   struct keys *keys;             // NULL: no call had one yet
 };
 
+// What a client has of a deployment.
+struct share {
+  uint32_t uses;                // by its client and its calls
+  uint32_t waiting;             // calls in the queue
+  int64_t tags[UINT8_MAX + 1];  // of its latest call of each priority
+};
+
 struct peer {
   uint32_t number;
-  uint32_t calls;  // not ended, abandoned ones included: what still costs
+  uint32_t calls;         // not ended, abandoned ones included: what still costs
+  struct share **shares;  // by deployment; NULL: none yet
+  uint32_t share_count;
 };
 
 struct router {
@@ -179,8 +195,7 @@ struct router {
   uint32_t deployment_count;
   struct worker **workers;
   uint32_t worker_count;
-  struct peer *peers;
-  uint32_t peer_count;
+  struct table peers;  // by number
   struct table calls;  // by id
   struct call *oldest, *newest;
   struct call *free_calls;
@@ -213,9 +228,27 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
 /// body.
 void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body);
-struct peer *router_peer(struct router *router, uint32_t number);
 /// Uniform in [0, 1).
 double router_random(struct router *router);
+
+// router_fair.c
+struct peer *router_peer(const struct router *router, uint32_t number);
+void router_peer_add(struct router *router, uint32_t number);
+/// Takes a peer out, for router_peer_free. NULL: it is not there.
+struct peer *router_peer_remove(struct router *router, uint32_t number);
+void router_peer_free(struct peer *peer);
+/// Gives a new call its place in the order.
+void router_fair_tag(struct router *router, struct peer *peer, struct call *call, int64_t now);
+/// Gives a call the place of another one.
+void router_fair_same(struct call *call, const struct call *other);
+void router_fair_forget(struct call *call);
+/// The call comes into the queue / leaves it / leaves it for a worker.
+void router_fair_waits(struct router *router, struct call *call);
+void router_fair_leaves(struct router *router, struct call *call);
+void router_fair_dispatched(struct deployment *deployment, int64_t now);
+/// The error with which a call is refused for want of room, or NULL: then there is room for it.
+struct payload *router_fair_refusal(struct router *router, struct peer *peer, uint32_t number,
+                                    const struct message *message, int64_t now);
 
 // router_call.c
 struct call *router_call_new(struct router *router);

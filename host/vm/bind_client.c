@@ -89,6 +89,8 @@ static struct router_function *read_functions(lua_State *L, uint32_t *count) {
     functions[i] = (struct router_function){
         .concurrency = (uint32_t)field_number(L, item, "concurrency", 1),
         .timeout = (int64_t)(field_number(L, item, "timeout", 0) * 1e9),
+        .queue_timeout = (int64_t)(field_number(L, item, "queue_timeout", 0) * 1e9),
+        .max_queue_time = (int64_t)(field_number(L, item, "max_queue_time", 0) * 1e9),
         .idempotent = field_boolean(L, item, "idempotent"),
         .benchmarked = field_boolean(L, item, "benchmarked"),
         .max_calls = (uint64_t)field_number(L, item, "max_calls", 0),

@@ -272,6 +272,8 @@ local function options_of(remote)
   return {
     concurrency = remote:concurrency(),
     timeout = remote.options.timeout,
+    queue_timeout = remote.options.queue_timeout,
+    max_queue_time = remote.options.max_queue_time,
     idempotent = remote.options.idempotent == true,
     retry_on = remote.options.retry_on and table.concat(remote.options.retry_on, ','),
     benchmarked = remote:has_benchmark(),

@@ -34,6 +34,8 @@ static void connect(struct world *world, uint32_t number) {
   person->client = client_new(((uint64_t)(number + 1) << 32) + person->incarnation);
   person->connected = true;
   person->record_count = person->calls = 0;
+  memset(person->queued, 0, sizeof person->queued);
+  memset(person->only, 0, sizeof person->only);
   if (person->index) memset(person->index, 0, person->index_capacity * sizeof *person->index);
   person->last_sent = person->last_got = 0;
   shell_client_comes(world, number);

@@ -9,6 +9,7 @@
 enum { LOOK_EVERY = 64 };
 
 static const int64_t kLate = SECONDS(1);  // after its deadline an outcome is too late
+static const uint32_t kBehind = 100;  // the router looks at 64 behind one that waits for a worker
 static const int64_t kCanary = SECONDS(60);
 static const int64_t kShortestBackoff = MILLISECONDS(160);
 static const int64_t kLongestBackoff = SECONDS(73);
@@ -186,6 +187,20 @@ bool judge_could_take(const struct app *app, const struct seat *seat, const stru
   return judge_serves(seat) && seat->batch_count < slots_with(app, seat, record->function);
 }
 
+// A client that has one call in the queue does not wait behind all those of another.
+static void check_fair(struct world *world, const struct record *served) {
+  for (uint32_t i = 0; i < world->people_count; i++) {
+    struct record *record = world->people[i].only[served->deployment];
+    if (!record || record->client == served->client || record->function != served->function ||
+        record->priority < served->priority || world->now < record->paused_until ||
+        record->died_on || served->order > record->order)
+      continue;
+    REQUIRE(world, ++record->behind <= kBehind,
+            "call %u of a client with one waits behind %u calls of others", record->number,
+            record->behind);
+  }
+}
+
 void judge_dispatched(struct world *world, const struct action *action) {
   const struct message *message = &action->message;
   struct record *record = record_of(world, message->body);
@@ -226,6 +241,7 @@ void judge_dispatched(struct world *world, const struct action *action) {
   record->attempt = message->attempt;
   record->worker = action->worker;
   record->generation = action->generation;
+  check_fair(world, record);
   record->stood_back = false;
   truth_move(world, record, IN_SLOT);
   world->statistics->dispatched++;
@@ -374,17 +390,30 @@ static void compare_seat(struct world *world, uint32_t number) {
           "worker %u is not replaced", number);
 }
 
+static uint32_t seat_for(const struct world *world, const struct app *app,
+                         const struct record *record) {
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
+    if (judge_could_take(app, &world->seats[i], record) && !avoids(world, app, record, i)) return i;
+  return ROUTER_NONE;
+}
+
+// A call of another client, which may be served first, wants a worker alone: one is kept for it.
+static bool other_fits_nowhere(const struct world *world, const struct app *app,
+                               const struct record *record) {
+  for (const struct record *other = record->newer; other; other = other->newer)
+    if (other->where == IN_QUEUE && other->client != record->client &&
+        seat_for(world, app, other) == ROUTER_NONE)
+      return true;
+  return false;
+}
+
 // The oldest call in the queue may wait for a fast busy worker while a slow one is free, but not
 // longer than the slow one would take.
 static void check_waiting(struct world *world, struct app *app) {
   struct record *record = app->oldest;
   while (record && (record->where != IN_QUEUE || world->now < record->paused_until))
     record = record->newer;
-  uint32_t free_seat = ROUTER_NONE;
-  for (uint32_t i = 0; record && i <= app->worker_count && free_seat == ROUTER_NONE; i++)
-    if (judge_could_take(app, &world->seats[app->first_worker + i], record) &&
-        !avoids(world, app, record, app->first_worker + i))
-      free_seat = app->first_worker + i;
+  uint32_t free_seat = record ? seat_for(world, app, record) : ROUTER_NONE;
   if (free_seat == ROUTER_NONE || app->waiting != record) {
     app->waiting = free_seat == ROUTER_NONE ? NULL : record;
     app->waiting_since = world->now;
@@ -392,7 +421,9 @@ static void check_waiting(struct world *world, struct app *app) {
   }
   double score = router_score(world->router, free_seat, record->function);
   double predicted = score > 0 ? record->workload / score : 0;
-  REQUIRE(world, world->now - app->waiting_since < kPatience + (int64_t)(2e9 * predicted),
+  REQUIRE(world,
+          world->now - app->waiting_since < kPatience + (int64_t)(2e9 * predicted) ||
+              other_fits_nowhere(world, app, record),
           "call %u waits while worker %u could take it", record->number, free_seat);
 }
 

@@ -39,6 +39,16 @@ static void leave_slot(struct world *world, struct record *record) {
   seat->batch_count -= !batch_members(seat, record);
 }
 
+// Which call of a client is the only one of its that waits: see judge.c.
+static void count_queued(struct world *world, struct record *record, int change) {
+  struct person *person = &world->people[record->client];
+  if (record->incarnation != person->incarnation) return;
+  uint32_t *queued = &person->queued[record->deployment];
+  *queued += (uint32_t)change;
+  person->only[record->deployment] = change > 0 && *queued == 1 ? record : NULL;
+  record->behind = 0;
+}
+
 void truth_move(struct world *world, struct record *record, enum where where) {
   struct app *app = record_app(world, record);
   struct person *person = &world->people[record->client];
@@ -47,13 +57,19 @@ void truth_move(struct world *world, struct record *record, enum where where) {
     link_record(world, record);
     if (counted) person->calls++;
   }
-  if (record->where == IN_QUEUE) app->queued--;
+  if (record->where == IN_QUEUE) {
+    app->queued--;
+    count_queued(world, record, -1);
+  }
   if (record->where == IN_SLOT) {
     app->running--;
     leave_slot(world, record);
   }
   record->where = where;
-  if (where == IN_QUEUE) app->queued++;
+  if (where == IN_QUEUE) {
+    app->queued++;
+    count_queued(world, record, 1);
+  }
   if (where == IN_SLOT) {
     app->running++;
     struct seat *seat = &world->seats[record->worker];
@@ -82,8 +98,8 @@ static int refusal(const struct world *world, const struct record *record) {
   if (record->function >= app->function_count) return ERROR_NO_SUCH_FUNCTION;
   if (world->draining) return ERROR_DRAINING;
   if (app->failed) return ERROR_DEPLOYMENT_FAILED;
-  if (world->people[record->client].calls >= LIMIT_IN_FLIGHT) return ERROR_OVERLOADED;
   if (record->deadline <= record->admitted) return ERROR_DEADLINE_EXCEEDED;
+  if (world->people[record->client].calls >= LIMIT_IN_FLIGHT) return ERROR_OVERLOADED;
   return -1;
 }
 
@@ -164,6 +180,7 @@ static void admit(struct world *world, struct record *record, struct message *me
   record->attempts = message->attempts;
   if (!record->attempts) record->attempts = record->idempotent ? LIMIT_ATTEMPTS : 1;
   world->arrival = world->now > world->arrival ? world->now : world->arrival + 1;
+  record->priority = message->priority;
   record->order = world->arrival - message->priority * NANOSECONDS_PER_SECOND;
   if (!key_admits(world, record, message)) truth_move(world, record, IN_QUEUE);
 }

@@ -122,13 +122,15 @@ struct record {
   double workload;
   uint32_t worker, generation, attempt;  // of the latest dispatch
   uint64_t sequence;
-  uint64_t batch;        // sequence of the first one that was dispatched with it
-  bool stood_back;       // it has waited while its worker was busy
-  uint32_t spent;        // attempts that may have entered
-  uint32_t deaths;       // processes that died of it alone
-  uint32_t died_on;      // seats on which an attempt failed, a bit each
-  uint32_t resent;       // how often it came back without having been entered
-  bool poison;           // it has to end as such
+  uint64_t batch;    // sequence of the first one that was dispatched with it
+  bool stood_back;   // it has waited while its worker was busy
+  uint32_t spent;    // attempts that may have entered
+  uint32_t deaths;   // processes that died of it alone
+  uint32_t died_on;  // seats on which an attempt failed, a bit each
+  uint32_t resent;   // how often it came back without having been entered
+  bool poison;       // it has to end as such
+  uint8_t priority;
+  uint32_t behind;       // calls of others, no more urgent, that were served while it waited alone
   int64_t paused_until;  // in the queue: until then it may wait for its next attempt
   uint32_t entries;      // real ones
 
@@ -153,9 +155,11 @@ struct person {
   bool connected;
   uint32_t incarnation;
   int64_t latency, last_sent, last_got;
-  int64_t gap;              // between acts
-  uint32_t calls;           // that the router has not forgotten
-  struct record **records;  // in the order of the calls
+  int64_t gap;                       // between acts
+  uint32_t calls;                    // that the router has not forgotten
+  uint32_t queued[DEPLOYMENTS];      // of those
+  struct record *only[DEPLOYMENTS];  // the one that is queued, if there is just one since it came
+  struct record **records;           // in the order of the calls
   uint32_t record_count, record_capacity;
   struct record **index;  // by call number: a hash table, NULL: free
   uint32_t index_capacity;

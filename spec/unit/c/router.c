@@ -428,11 +428,11 @@ static void queue_limit(void) {
   uint32_t peer = PEER;
   struct message options = {.remaining = SECONDS(5), .workload = 1};
   for (int i = 0; i < LIMIT_QUEUE; i++) {
-    if (i % LIMIT_IN_FLIGHT == 0) router_client(scene.router, ++peer, scene.now);
+    if (i % 1000 == 0) router_client(scene.router, ++peer, scene.now);
     scene_call_with(&scene, peer, options);
   }
   EXPECT(scene_is_silent(&scene));
-  uint64_t call = scene_call(&scene, 0, SECONDS(5));
+  uint64_t call = scene_call_with(&scene, peer, options);
   struct payload *error = scene_error(&scene, call, "Overloaded", "no");
   EXPECT(scene_map_says(scene_map(error), "scope", "deployment"));
   payload_unref(error);

@@ -1,0 +1,229 @@
+// Clients and their fair shares of a deployment.
+//
+// Calls wait in one order, their tag, which is a time: when they came, less a second for each level
+// of priority. So a call is passed by more urgent ones for so long and no longer. Among clients the
+// tags are made fair (after start-time fair queueing: Goyal, Vin, Cheng 1996):
+//
+// - A client's calls of one level stand apart by the time the deployment takes to serve one call of
+//   each client that waits: who floods has tags that run ahead of the time.
+// - While others wait, a client that has less in the queue than its share is placed as if
+//   it had come with the first one there, not behind all that came before it.
+//
+// With one client this is the order in which the calls came. When the queue is full, a client below
+// its share takes the place of the newest call of the client with most.
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+#include "payload.h"
+#include "router_key.h"
+#include "router_state.h"
+
+// The time between dispatches may be wrong, tags run ahead no further than this.
+static const int64_t kFurthest = LIMIT_DEADLINE_DEFAULT;
+static const double kPaceWeight = 0.125;
+static const double kLeastRetry = 1e-3, kMostRetry = 10, kUnknownRetry = 0.1;  // seconds
+
+// ---- peers ----
+
+static struct call_id key_of(uint32_t number) {
+  return (struct call_id){1, number};
+}
+
+struct peer *router_peer(const struct router *router, uint32_t number) {
+  return table_find(&router->peers, key_of(number));
+}
+
+void router_peer_add(struct router *router, uint32_t number) {
+  if (number == ROUTER_NONE || router_peer(router, number)) return;
+  struct peer *peer = xcalloc(1, sizeof *peer);
+  peer->number = number;
+  table_add(&router->peers, key_of(number), peer);
+}
+
+static void release(struct share *share) {
+  if (share && !--share->uses) free(share);
+}
+
+void router_peer_free(struct peer *peer) {
+  for (uint32_t i = 0; peer && i < peer->share_count; i++) release(peer->shares[i]);
+  if (peer) free(peer->shares);
+  free(peer);
+}
+
+struct peer *router_peer_remove(struct router *router, uint32_t number) {
+  return table_remove(&router->peers, key_of(number));
+}
+
+static struct share *share_of(struct peer *peer, uint32_t deployment) {
+  if (deployment >= peer->share_count) {
+    peer->shares = xrealloc(peer->shares, (deployment + 1) * sizeof *peer->shares);
+    while (peer->share_count <= deployment) peer->shares[peer->share_count++] = NULL;
+  }
+  struct share *share = peer->shares[deployment];
+  if (share) return share;
+  share = peer->shares[deployment] = xcalloc(1, sizeof *share);
+  share->uses = 1;
+  return share;
+}
+
+// ---- tags ----
+
+// Whether a client has less in the queue than the others on average, if there are others.
+static bool is_below_share(const struct deployment *deployment, const struct share *share) {
+  uint32_t clients = deployment->waiting_shares + !share->waiting;
+  return clients > 1 && (share->waiting + UINT64_C(1)) * clients <= deployment->queue.count;
+}
+
+// How many more urgent calls are passed over in search of the first of a priority.
+enum { LOOK_BEHIND = 64 };
+
+// The first call in the queue that is no more urgent than `priority`, or NULL.
+static const struct call *first_of(const struct queue *queue, uint8_t priority) {
+  const struct call *first = NULL;
+  for (uint32_t i = 0; i < queue->line_count; i++) {
+    const struct call *call = (const struct call *)queue->lines[i].first;
+    for (int k = 0; call && call->priority > priority && k < LOOK_BEHIND; k++)
+      call = (const struct call *)call->item.next;
+    if (call && (!first || call->item.order < first->item.order)) first = call;
+  }
+  return first;
+}
+
+// The least tag that a call of a client may get, and how far its calls stand apart. For one below its
+// share both are those of the calls in the queue, whatever the times they were given once.
+static int64_t place(const struct deployment *deployment, const struct share *share,
+                     uint8_t priority, int64_t now, double *apart) {
+  uint32_t clients = deployment->waiting_shares + !share->waiting;
+  *apart = deployment->pace * clients;
+  if (!is_below_share(deployment, share)) return now;
+  const struct call *first = first_of(&deployment->queue, priority);
+  if (!first) return now;
+  double spread = (double)(deployment->furthest - first->tag) / (double)deployment->queue.count;
+  if (spread * clients < *apart) *apart = spread * clients;
+  return first->tag < now ? first->tag : now;
+}
+
+void router_fair_tag(struct router *router, struct peer *peer, struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  struct share *share = call->share = share_of(peer, call->deployment);
+  share->uses++;
+  // Calls of the same instant are kept a nanosecond apart.
+  router->arrival = now > router->arrival ? now : router->arrival + 1;
+  int64_t tag = router->arrival;
+#ifndef PLANT_UNFAIR
+  double apart;
+  tag = place(deployment, share, call->priority, tag, &apart);
+  int64_t own = share->tags[call->priority] + (apart > 1 ? (int64_t)apart : 1);
+  if (share->waiting && own > tag) tag = own;
+  if (tag > now + kFurthest) tag = router->arrival + kFurthest;
+#endif
+  if (tag > deployment->furthest) deployment->furthest = tag;
+  share->tags[call->priority] = call->tag = tag;
+  call->item.order = (uint64_t)(tag + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND);
+}
+
+void router_fair_same(struct call *call, const struct call *other) {
+  call->item.line = other->item.line;
+  call->item.order = other->item.order;
+  call->tag = other->tag;
+  call->share = other->share;
+  call->share->uses++;
+}
+
+void router_fair_forget(struct call *call) {
+  release(call->share);
+  call->share = NULL;
+}
+
+void router_fair_waits(struct router *router, struct call *call) {
+  if (!call->share->waiting++) call_deployment(router, call)->waiting_shares++;
+}
+
+void router_fair_leaves(struct router *router, struct call *call) {
+  if (!--call->share->waiting) call_deployment(router, call)->waiting_shares--;
+}
+
+void router_fair_dispatched(struct deployment *deployment, int64_t now) {
+  if (deployment->dispatched_at) {
+    double gap = (double)(now - deployment->dispatched_at);
+    deployment->pace += deployment->pace > 0 ? (gap - deployment->pace) * kPaceWeight : gap;
+  }
+  deployment->dispatched_at = deployment->queue.count ? now : 0;
+}
+
+// ---- overload ----
+
+static struct payload *overloaded(const char *scope, double limit, double retry_after,
+                                  enum executed executed) {
+  struct error_writer writer;
+  if (retry_after < kLeastRetry) retry_after = kLeastRetry;
+  if (retry_after > kMostRetry) retry_after = kMostRetry;
+  error_begin(&writer, ERROR_OVERLOADED, executed, true, "router");
+  error_message(&writer, "too many calls wait: the limit per %s is %.0f; try again in %.3g s",
+                scope, limit, retry_after);
+  error_string(&writer, "scope", scope);
+  error_number(&writer, "limit", limit);
+  error_number(&writer, "retry_after", retry_after * 1000);
+  return error_end(&writer);
+}
+
+// Seconds until `calls` more have been dispatched.
+static double time_for(const struct deployment *deployment, double calls) {
+  return deployment->pace > 0 ? deployment->pace * calls / 1e9 : kUnknownRetry;
+}
+
+static struct payload *queue_full(const struct deployment *deployment, enum executed executed) {
+  bool by_count = deployment->queue.count + deployment->delayed >= LIMIT_QUEUE;
+  return overloaded(by_count ? "deployment" : "memory", by_count ? LIMIT_QUEUE : LIMIT_QUEUE_BYTES,
+                    time_for(deployment, (double)deployment->queue.count / 8), executed);
+}
+
+// The newest waiting call of the client that has most of them.
+static struct call *find_most(struct router *router, uint32_t deployment) {
+  const struct share *most = NULL;
+  struct call *found = NULL;
+  for (struct call *call = router->newest; call; call = call->older) {
+    if (call->state != CALL_QUEUED || call->deployment != deployment) continue;
+    if (most && call->share->waiting <= most->waiting) continue;
+    most = call->share;
+    found = call;
+  }
+  return found;
+}
+
+struct payload *router_fair_refusal(struct router *router, struct peer *peer, uint32_t number,
+                                    const struct message *message, int64_t now) {
+  struct deployment *deployment = router->deployments[number];
+  const struct router_function *function = &deployment->functions[message->function];
+  size_t size = message->body ? message->body->size : 0;
+  if (peer->calls >= LIMIT_IN_FLIGHT)
+    return overloaded(
+        "client", LIMIT_IN_FLIGHT,
+        time_for(deployment, deployment->waiting_shares ? deployment->waiting_shares : 1),
+        EXECUTED_NO);
+  if (router_key_joins(router, deployment, message)) return NULL;
+  double wait = time_for(deployment, (double)deployment->queue.count);
+  if (function->max_queue_time > 0 && deployment->ready && deployment->pace > 0 &&
+      deployment->queue.count && wait > to_seconds(function->max_queue_time)) {
+    struct error_writer writer;
+    error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
+    error_message(&writer,
+                  "the call would wait for %.3g s, %zu calls are in front of it; the function's "
+                  "max_queue_time is %.3g s",
+                  wait, deployment->queue.count, to_seconds(function->max_queue_time));
+    error_string(&writer, "scope", "deployment");
+    error_number(&writer, "limit", to_seconds(function->max_queue_time));
+    error_number(&writer, "retry_after", (wait - to_seconds(function->max_queue_time)) * 1000);
+    return error_end(&writer);
+  }
+  bool full = deployment->queue.count + deployment->delayed >= LIMIT_QUEUE ||
+              (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES);
+  if (!full) return NULL;
+  struct call *shed =
+      is_below_share(deployment, share_of(peer, number)) ? find_most(router, number) : NULL;
+  if (!shed || (shed->body ? shed->body->size : 0) < size)
+    return queue_full(deployment, EXECUTED_NO);
+  router_call_fail(router, shed, queue_full(deployment, router_call_executed(router, shed)), now);
+  return NULL;
+}
