@@ -299,6 +299,8 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
 }
 
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
+  // A worker on its way out may have given calls back.
+  if (deployment->state == DEPLOYMENT_FAILED) router_fail_queue(router, deployment, now);
   if (!deployment->queue.count) return;
   double soonest = -1;
   int64_t again = INT64_MAX;

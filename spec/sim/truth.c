@@ -90,6 +90,12 @@ void truth_owe(struct world *world, struct record *record) {
   world->owed++;
 }
 
+// Nothing waits in a failed deployment, also not what comes back from a worker on its way out.
+static void fail_waiting(struct world *world, const struct app *app) {
+  for (struct record *record = app->oldest; app->failed && record; record = record->newer)
+    if (record->where == IN_QUEUE) truth_owe(world, record);
+}
+
 // ---- what clients do ----
 
 static int refusal(const struct world *world, const struct record *record) {
@@ -401,6 +407,7 @@ void truth_worker_sends(struct world *world, const struct event *event) {
     default:
       answered(world, seat, message);
   }
+  fail_waiting(world, &world->apps[seat->deployment]);
 }
 
 // ---- losses ----
@@ -434,8 +441,6 @@ static void fail(struct world *world, struct app *app) {
   if (!app->failed) world->statistics->failed++;
   app->failed = true;
   app->canary_at = world->now;
-  for (struct record *record = app->oldest; record; record = record->newer)
-    if (record->where == IN_QUEUE) truth_owe(world, record);
 }
 
 static void charge(struct world *world, struct seat *seat) {
@@ -467,6 +472,7 @@ void truth_lost(struct world *world, uint32_t number) {
   }
   bool told = seat->draining || seat->retiring;
   if (!told && (!seat->ready || young)) charge(world, seat);
+  fail_waiting(world, app);
   if (app->retiree == number) retiree_lost(world, app);
   seat->start_owed = seat->wanted && !world->draining && !seat->charged &&
                      (seat->finished || seat->killed || seat->tainted);
@@ -487,5 +493,6 @@ void truth_ticks(struct world *world) {
     seat->given_up = seat->ready || seat->draining;
     seat->ping_at = INT64_MAX;
     while (seat->slot_count) lose_call(world, first_sent(seat), true, false);
+    fail_waiting(world, app);
   }
 }

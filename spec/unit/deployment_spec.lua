@@ -4,7 +4,7 @@ local HEAD = "local farside = require 'farside'\nlocal app = farside.deployment 
 local SQUARE = 'local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)\n'
 
 local ALL = '; expected one of benchmark_concurrency, benchmark_dataset, benchmark_generator, benchmark_runs, '
-  .. 'benchmark_warmup, concurrency, idempotent, max_queue_time, name, queue_timeout, retry_on, timeout, workload_calculator'
+  .. 'benchmark_warmup, concurrency, idempotent, interrupt_safe, max_calls, max_queue_time, max_rss, name, queue_timeout, retry_on, timeout, workload_calculator'
 
 local native
 
