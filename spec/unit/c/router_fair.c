@@ -178,7 +178,7 @@ static void queue_timeout(void) {
 }
 
 static const struct check checks[] = {
-    {"C4: lets a client with one call wait for few of another's flood", light},
+    {"C4: lets a client with one call wait for few of those of another", light},
     {"C4: also when calls take longer than those before them", light_when_slow},
     {"C4: serves two clients alike that have different numbers of calls in flight", two_floods},
     {"serves the calls of one client in the order in which they came", alone},
