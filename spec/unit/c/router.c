@@ -534,7 +534,7 @@ static const struct check checks[] = {
     {"ends a call that could only run when all that run have ended, and those wait", deadlock},
     {"does not take calls that wait for another deployment for a deadlock", no_deadlock},
     {"carries the error of a worker as it is", carries_error},
-    {"drops answers that nobody asked for, and counts them", unasked},
+    {"W13: drops answers that nobody asked for, and counts them", unasked},
     {"sends a call again that was given back, before later ones", gives_back},
     {"C12: refuses calls of what does not exist", nowhere},
     {"runs an id once while it is in use", same_id},
