@@ -176,6 +176,10 @@ void client_acts(struct world *world, const struct event *event) {
   struct person *person = &world->people[event->who];
   if (!world->calling) return;
   int64_t pause = chance_time(&world->chance, 2 * person->gap);
+  if (person->rush) {
+    person->rush--;
+    pause /= 1024;
+  }
   if (!person->connected) {
     connect(world, event->who);
   } else if (fault(world, world->rates.vanish)) {
@@ -187,6 +191,8 @@ void client_acts(struct world *world, const struct event *event) {
     cancel(world, event->who);
   } else if (chance_one_in(&world->chance, world->rates.burst)) {
     for (int i = 0; i < BURST; i++) call_any(world, event->who);
+  } else if (world->life->seconds && chance_one_in(&world->chance, world->rates.rush)) {
+    person->rush = 16U << chance_below(&world->chance, 7);
   } else {
     call_any(world, event->who);
   }
@@ -234,7 +240,8 @@ void client_gets(struct world *world, struct event *event) {
 void clients_open(struct world *world) {
   struct chance *chance = &world->chance;
   world->people_count = 1 + chance_below(chance, CLIENTS);
-  int64_t gap = chance_magnitude(chance, MICROSECONDS(30), 14);
+  int64_t gap = world->life->seconds ? chance_magnitude(chance, MILLISECONDS(8), 6)
+                                     : chance_magnitude(chance, MICROSECONDS(30), 14);
   for (uint32_t i = 0; i < world->people_count; i++) {
     struct person *person = &world->people[i];
     person->latency = chance_below(chance, 2) ? 0 : chance_magnitude(chance, MICROSECONDS(10), 10);

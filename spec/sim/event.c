@@ -106,6 +106,10 @@ void event_close(struct world *world) {
   free(world->free_events);
 }
 
+const char *event_name(enum happening kind) {
+  return names[kind];
+}
+
 // ---- the trace ----
 
 static void mix(uint64_t *hash, uint64_t value) {
@@ -137,13 +141,14 @@ void trace(struct world *world, enum happening kind, uint32_t who, uint32_t gene
     mix(&world->hash, (message->id.session << 24) + moment.sequence);
     if (message->body) mix(&world->hash, message->body->size);
   }
-  if (world->traced) print(&moment);
+  if (world->life->traced) print(&moment);
+  world->statistics->events[kind]++;
   world->ring[world->moments++ % RING] = moment;
 }
 
 void violation(struct world *world, const char *format, ...) {
   uint64_t shown = world->moments < RING ? world->moments : RING;
-  if (!world->traced)
+  if (!world->life->traced)
     for (uint64_t i = world->moments - shown; i < world->moments; i++)
       print(&world->ring[i % RING]);
   printf("seed %" PRIu64 ", step %" PRIu32 ", at %.6f s: ", world->seed, world->step,
@@ -152,7 +157,9 @@ void violation(struct world *world, const char *format, ...) {
   va_start(arguments, format);
   vprintf(format, arguments);
   va_end(arguments);
-  printf("\nsee all of it with: simulate --steps %" PRIu32 " --trace %" PRIu64 "\n", world->steps,
+  const struct life *life = world->life;
+  printf("\nsee all of it with: %s --%s %" PRIu32 " --trace %" PRIu64 "\n", life->program,
+         life->seconds ? "seconds" : "steps", life->seconds ? life->seconds : life->steps,
          world->seed);
   exit(1);
 }

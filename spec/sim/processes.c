@@ -7,6 +7,8 @@
 
 enum { EXIT_CONTEXT = 71, EXIT_TAINTED = 83, NO_MEMORY = 12, FLOOD = 12 };
 
+static const int64_t kLongest = SECONDS(15);  // that a call runs in a world by time
+
 // ---- what it says ----
 
 static int64_t latency(struct world *world) {
@@ -75,7 +77,8 @@ static void say_grown(struct world *world, uint32_t number) {
 // ---- start ----
 
 static bool in_storm(const struct world *world, const struct app *app) {
-  return world->faults && world->step >= app->storm_from && world->step < app->storm_until;
+  return world->faults && world_age(world) >= app->storm_from &&
+         world_age(world) < app->storm_until;
 }
 
 static void fail_start(struct world *world, uint32_t number) {
@@ -98,6 +101,11 @@ static void load(struct world *world, uint32_t number) {
   struct rates *rates = &world->rates;
   int64_t delay = chance_magnitude(&world->chance, MILLISECONDS(1), 7);
   if (fault(world, 16)) delay += chance_time(&world->chance, SECONDS(30));
+  if (fault(world, rates->start_hangs)) {
+    int64_t wakes = world_wakes(world);
+    if (wakes == INT64_MAX) return;
+    delay += wakes - world->now;
+  }
   event_add(world, world->now + delay, WORKER_LOADED, number, process->generation);
   process->slowness = fault(world, 4) ? 1 + chance_below(&world->chance, 20) : 1;
   process->stubborn = fault(world, rates->stubborn);
@@ -116,7 +124,7 @@ void process_start(struct world *world, uint32_t number, uint32_t generation) {
   if (in_storm(world, app) ? chance_below(&world->chance, 8) != 0
                            : fault(world, rates->start_refused) || fault(world, rates->start_dies))
     fail_start(world, number);
-  else if (!fault(world, rates->start_hangs))
+  else
     load(world, number);
 }
 
@@ -258,7 +266,9 @@ static int64_t service_time(struct world *world, struct process *process, uint64
   int64_t usual = world->apps[record->deployment].service[record->function] * process->slowness;
   int64_t time = (int64_t)((double)usual * workload);
   time = time / 2 + chance_time(&world->chance, time);
-  return fault(world, world->rates.slow) ? time * 50 : time;
+  if (fault(world, world->rates.slow)) time *= 50;
+  // In worlds by time all has to end soon after the faults have stopped.
+  return world->life->seconds && time > kLongest ? kLongest : time;
 }
 
 static void enter(struct world *world, uint32_t number, uint64_t batch) {
@@ -279,7 +289,12 @@ static void enter(struct world *world, uint32_t number, uint64_t batch) {
     event_add(world, world->now + chance_time(&world->chance, time), WORKER_DIES, number,
               process->generation)
         ->sequence = 11;
-  if (fault(world, world->rates.hangs) && (may_hang || fault(world, 16))) return;
+  if (fault(world, world->rates.hangs) && (may_hang || fault(world, 16))) {
+    if (world_wakes(world) != INT64_MAX)
+      event_add(world, world_wakes(world), WORKER_ENDS, number, process->generation)->sequence =
+          batch;
+    return;
+  }
   struct held *first = member(process, process->held, batch);
   if (!first->is_one && stream_enters(world, number, first, time)) return;
   event_add(world, world->now + time, WORKER_ENDS, number, process->generation)->sequence = batch;

@@ -1,5 +1,6 @@
-// simulate --seeds A-B --steps N: lives through the worlds of these seeds, one after the other.
-// simulate --steps N --trace SEED: one, and prints all that happens.
+// simulate --seeds A-B (--seconds N | --steps N): lives through the worlds of these seeds, one after
+// the other.
+// simulate (--seconds N | --steps N) --trace SEED: one, and prints all that happens.
 //
 // Ends with 1 at the first action of the router, or of a client's core, that does not fit what
 // really happened. Otherwise prints what was seen, and with --hashes the hash of each trace.
@@ -12,17 +13,18 @@
 
 struct options {
   uint64_t first, last;
-  uint32_t steps;
-  bool traced, hashes;
+  struct life life;
+  bool hashes;
 };
 
 static int usage(void) {
-  fprintf(stderr, "usage: simulate --steps N (--seeds A-B [--hashes] | --trace SEED)\n");
+  fprintf(stderr,
+          "usage: simulate (--seconds N | --steps N) (--seeds A-B [--hashes] | --trace SEED)\n");
   return 64;
 }
 
 static bool read_options(struct options *options, int argc, char **argv) {
-  *options = (struct options){.first = 1, .last = 0};
+  *options = (struct options){.first = 1, .last = 0, .life.program = argv[0]};
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "--hashes")) {
@@ -32,17 +34,19 @@ static bool read_options(struct options *options, int argc, char **argv) {
     if (!strcmp(argv[i], "--seeds")) {
       if (sscanf(value, "%" SCNu64 "-%" SCNu64, &options->first, &options->last) != 2) return false;
     } else if (!strcmp(argv[i], "--steps")) {
-      if (sscanf(value, "%" SCNu32, &options->steps) != 1) return false;
+      if (sscanf(value, "%" SCNu32, &options->life.steps) != 1) return false;
+    } else if (!strcmp(argv[i], "--seconds")) {
+      if (sscanf(value, "%" SCNu32, &options->life.seconds) != 1) return false;
     } else if (!strcmp(argv[i], "--trace")) {
       if (sscanf(value, "%" SCNu64, &options->first) != 1) return false;
       options->last = options->first;
-      options->traced = true;
+      options->life.traced = true;
     } else {
       return false;
     }
     i++;
   }
-  return options->steps > 0 && options->first <= options->last;
+  return !options->life.steps != !options->life.seconds && options->first <= options->last;
 }
 
 static void print(const struct statistics *statistics) {
@@ -72,6 +76,10 @@ static void print(const struct statistics *statistics) {
       {"killed after their grace", statistics->grace_kills},
       {"killed for their silence", statistics->heartbeat_kills},
   };
+  printf("%12" PRIi64 " virtual seconds\n%12" PRIu64 " steps\n",
+         statistics->lived / NANOSECONDS_PER_SECOND, statistics->steps);
+  for (int kind = 0; kind < HAPPENINGS; kind++)
+    printf("%12" PRIu64 " event: %s\n", statistics->events[kind], event_name(kind));
   for (int name = 0; name < ERROR_NAMES; name++)
     if (statistics->outcomes[name])
       printf("%12" PRIu64 " %s\n", statistics->outcomes[name], error_text((enum error_name)name));
@@ -84,7 +92,7 @@ int main(int argc, char **argv) {
   if (!read_options(&options, argc, argv)) return usage();
   struct statistics statistics = {0};
   for (uint64_t seed = options.first; seed <= options.last; seed++) {
-    uint64_t hash = world_run(seed, options.steps, options.traced, &statistics);
+    uint64_t hash = world_run(seed, &options.life, &statistics);
     if (options.hashes) printf("seed %" PRIu64 " %016" PRIx64 "\n", seed, hash);
   }
   print(&statistics);

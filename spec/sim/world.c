@@ -6,6 +6,19 @@
 
 enum { LATE_STEPS = 4 };  // how much longer than the steps the end may take
 
+static const int64_t kBirth = SECONDS(1000);
+static const int64_t kSettled = SECONDS(120);  // after the faults have stopped: invariant I16
+static const int64_t kPatience = SECONDS(90);  // of clients that wait for their last calls
+
+int64_t world_age(const struct world *world) {
+  return world->life->seconds ? world->now - kBirth : world->step;
+}
+
+int64_t world_wakes(struct world *world) {
+  if (!world->life->seconds) return INT64_MAX;
+  return kBirth + world->faults_until + chance_time(&world->chance, SECONDS(5));
+}
+
 bool fault(struct world *world, uint32_t one_in) {
   return world->faults && chance_one_in(&world->chance, one_in);
 }
@@ -53,6 +66,7 @@ static void draw_rates(struct world *world) {
       .keys = draw_rate(chance, 3),
       .mischief = draw_rate(chance, 8),
       .burst = draw_rate(chance, 256),
+      .rush = draw_rate(chance, 32),
       .default_timeout = draw_rate(chance, 2),
       .quick_timeout = draw_rate(chance, 2),
       .burst_latency = draw_rate(chance, 64),
@@ -74,7 +88,9 @@ static void draw_app(struct world *world, struct app *app) {
   app->function_count = 1 + chance_below(chance, FUNCTIONS);
   app->worker_count = 1 + chance_below(chance, WORKERS);
   app->scored = chance_below(chance, 2);
-  int64_t scale = chance_magnitude(chance, MICROSECONDS(20), 12);
+  int64_t scale = world->life->seconds && chance_below(chance, 2)
+                      ? chance_magnitude(chance, MILLISECONDS(1), 8)
+                      : chance_magnitude(chance, MICROSECONDS(20), 12);
   for (uint32_t i = 0; i < app->function_count; i++) {
     app->functions[i] = (struct router_function){
         .concurrency = concurrencies[chance_below(chance, 7)],
@@ -91,8 +107,8 @@ static void draw_app(struct world *world, struct app *app) {
   }
   snprintf(app->manifest, sizeof app->manifest, "deployment %u\nfunction f(x)\n", number);
   if (chance_below(chance, 3) == 0) {
-    app->storm_from = chance_below(chance, world->steps);
-    app->storm_until = app->storm_from + chance_below(chance, world->steps / 2);
+    app->storm_from = chance_time(chance, world->span);
+    app->storm_until = app->storm_from + chance_time(chance, world->span / 2);
   }
 }
 
@@ -104,10 +120,11 @@ static void draw(struct world *world) {
   world->misses = 3;
   world->slack = chance_below(chance, 2) ? 0 : MILLISECONDS(5);
   world->worker_latency = chance_magnitude(chance, MICROSECONDS(5), 10);
-  world->faults_until = world->steps - world->steps / 10;
-  world->calls_until = world->steps - world->steps / 25;
+  world->faults_until = world->span - world->span / 10;
+  world->calls_until = world->span - world->span / 25;
+  if (world->life->seconds) world->faults_until -= chance_time(chance, world->span / 3);
   if (chance_below(chance, 8) == 0)
-    world->drain_at = world->faults_until + chance_below(chance, world->steps / 10 + 1);
+    world->drain_at = world->faults_until + chance_time(chance, world->span / 10);
   draw_rates(world);
   world->app_count = 1 + chance_below(chance, DEPLOYMENTS);
   for (uint32_t i = 0; i < world->app_count; i++) draw_app(world, &world->apps[i]);
@@ -211,26 +228,33 @@ static bool step(struct world *world) {
 
 static void stop_faults(struct world *world) {
   world->faults = false;
+  world->faults_stopped_at = world->now;
   trace(world, FAULTS_STOP, 0, 0, NULL);
 }
 
 static void live(struct world *world) {
-  while (world->step < world->steps) {
-    if (world->step == world->faults_until) stop_faults(world);
-    world->calling = world->step < world->calls_until;
-    if (world->drain_at && world->step == world->drain_at) shell_drain(world);
+  for (int64_t age; (age = world_age(world)) < world->span;) {
+    if (world->faults && age >= world->faults_until) stop_faults(world);
+    world->calling = age < world->calls_until;
+    if (world->drain_at && !world->draining && age >= world->drain_at) shell_drain(world);
     if (!step(world)) break;
   }
   world->faults = world->calling = false;
 }
 
 // Whoever waits on the longest limit has to be through: a deadline by default and the back-off of a
-// start.
+// start. Clients of worlds by time do not wait for those.
 static void settle(struct world *world) {
-  int64_t limit = world->now + LIMIT_READY + LIMIT_DEADLINE_DEFAULT + SECONDS(120);
-  if (chance_below(&world->chance, 2)) clients_cancel_all(world);
+  bool timed = world->life->seconds != 0, patient = chance_below(&world->chance, 2);
+  int64_t limit = timed ? world->faults_stopped_at + kSettled
+                        : world->now + LIMIT_READY + LIMIT_DEADLINE_DEFAULT + SECONDS(120);
+  if (!patient) clients_cancel_all(world);
   while (!judge_quiet(world)) {
-    if (world->now > limit || world->step > LATE_STEPS * world->steps + 200000)
+    if (timed && patient && world->now >= world->faults_stopped_at + kPatience) {
+      patient = false;
+      clients_cancel_all(world);
+    }
+    if (world->now > limit || (!timed && world->step > LATE_STEPS * world->life->steps + 200000))
       judge_unsettled(world, "after the faults have stopped");
     if (!step(world)) judge_unsettled(world, "and nothing will happen any more");
   }
@@ -243,15 +267,15 @@ static void drain(struct world *world) {
     if (world->now > limit || !step(world)) judge_unsettled(world, "after the router was drained");
 }
 
-uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics *statistics) {
+uint64_t world_run(uint64_t seed, const struct life *life, struct statistics *statistics) {
   struct world *world = calloc(1, sizeof *world);
   world->seed = seed;
   world->chance.state = seed * UINT64_C(0xd1342543de82ef95) + 1;
-  world->steps = steps;
-  world->traced = traced;
+  world->life = life;
+  world->span = life->seconds ? SECONDS(life->seconds) : life->steps;
   world->statistics = statistics;
   world->faults = world->calling = true;
-  world->now = SECONDS(1000);
+  world->now = kBirth;
   draw(world);
   open_router(world);
   clients_open(world);
@@ -263,6 +287,8 @@ uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics
     while (!judge_quiet(world) && step(world)) continue;
   }
   uint64_t hash = world->hash;
+  statistics->steps += world->step;
+  statistics->lived += world->now - kBirth;
   clients_close(world);
   router_free(world->router);
   event_close(world);

@@ -1,7 +1,7 @@
 // A simulated world around the cores of router and client: virtual time, and all chance from one
 // seed.
 //
-//   world.c      draws a world from a seed, lives through its steps, ends it
+//   world.c      draws a world from a seed, lives through it, ends it
 //   event.c      what happens next; the trace
 //   clients.c    clients: some well-behaved, some not
 //   processes.c  workers' processes: slow, dying, answering twice or for others
@@ -156,6 +156,7 @@ struct person {
   uint32_t incarnation;
   int64_t latency, last_sent, last_got;
   int64_t gap;                       // between acts
+  uint32_t rush;                     // further acts at once
   uint32_t calls;                    // that the router has not forgotten
   uint32_t queued[DEPLOYMENTS];      // of those
   struct record *only[DEPLOYMENTS];  // the one that is queued, if there is just one since it came
@@ -244,10 +245,10 @@ struct app {
   struct second {
     int64_t at;
     uint32_t calls, retries;
-  } seconds[BUDGET];                 // the latest, by second modulo their number
-  int64_t canary_at;                 // the latest start of a failed deployment, or when it failed
-  uint32_t storm_from, storm_until;  // steps in which no process becomes ready
-  struct record *waiting;            // the oldest in the queue, while a worker could take it
+  } seconds[BUDGET];                // the latest, by second modulo their number
+  int64_t canary_at;                // the latest start of a failed deployment, or when it failed
+  int64_t storm_from, storm_until;  // ages in which no process becomes ready
+  struct record *waiting;           // the oldest in the queue, while a worker could take it
   int64_t waiting_since;
 };
 
@@ -257,13 +258,23 @@ struct rates {
   uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
       wrong_epoch, given_back, overdraws, item_late, item_strange, says_started, deaf, paused,
       stubborn, taints, zombie, flood;
-  uint32_t cancel, vanish, nests, limits, mischief, burst, default_timeout, quick_timeout, streams,
-      keys, burst_latency;
+  uint32_t cancel, vanish, nests, limits, mischief, burst, rush, default_timeout, quick_timeout,
+      streams, keys, burst_latency;
+};
+
+// How long a world lives: so many steps, which is for worlds under load, or so many seconds of
+// virtual time, which go by between the events too.
+struct life {
+  const char *program;  // to be named in advice
+  uint32_t steps, seconds;
+  bool traced;  // print what happens
 };
 
 struct statistics {
   uint64_t outcomes[32];  // by enum error_name
   uint64_t attached, given_again;
+  uint64_t events[HAPPENINGS], steps;
+  int64_t lived;  // virtual nanoseconds
   uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t batches;  // of more than one call
@@ -275,9 +286,11 @@ struct world {
   uint64_t seed;
   struct chance chance;
   int64_t now;
-  uint32_t step, steps, faults_until, calls_until, drain_at;
+  const struct life *life;
+  uint32_t step;
+  int64_t span;  // how old it becomes, see world_age
+  int64_t faults_until, calls_until, drain_at, faults_stopped_at;
   bool faults, calling, draining;
-  bool traced;  // print what happens
 
   struct router *router;
   uint64_t epoch;
@@ -331,6 +344,7 @@ bool event_next(struct world *world, struct event *event);
 /// When it is, INT64_MAX: never.
 int64_t event_at(const struct world *world);
 void event_close(struct world *world);
+const char *event_name(enum happening kind);
 /// Adds to the trace; `message` may be NULL.
 void trace(struct world *world, enum happening kind, uint32_t who, uint32_t generation,
            const struct message *message);
@@ -340,8 +354,12 @@ __attribute__((noreturn, format(printf, 2, 3))) void violation(struct world *wor
 #define REQUIRE(world, condition, ...) ((condition) ? (void)0 : violation(world, __VA_ARGS__))
 
 // world.c
-/// Lives through `steps` steps of the world of `seed` and its end; returns the hash of its trace.
-uint64_t world_run(uint64_t seed, uint32_t steps, bool traced, struct statistics *statistics);
+/// Lives through the world of `seed` and its end; returns the hash of its trace.
+uint64_t world_run(uint64_t seed, const struct life *life, struct statistics *statistics);
+/// In steps, or in nanoseconds of virtual time.
+int64_t world_age(const struct world *world);
+/// When something that hangs now goes on: INT64_MAX, or soon after the faults have stopped.
+int64_t world_wakes(struct world *world);
 /// A fault of the kind that happens once in `one_in`, if faults happen now.
 bool fault(struct world *world, uint32_t one_in);
 
