@@ -70,7 +70,7 @@ static void write_out(struct executor *executor, const struct payload *body) {
 // Takes back what was left to the warden.
 static void own(struct executor *executor) {
   int owner = OUT_LEFT;
-  if (atomic_load_explicit(&executor->out_owner, memory_order_relaxed) == OUT_OWN) return;
+  if (atomic_load_explicit(&executor->out_owner, memory_order_acquire) == OUT_OWN) return;
   while (!atomic_compare_exchange_weak(&executor->out_owner, &owner, OUT_OWN)) {
     if (owner == OUT_OWN) return;
     if (owner == OUT_WARDEN) sched_yield();  // it writes without waiting
