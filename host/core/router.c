@@ -285,6 +285,12 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
   }
   if (deployment->state == DEPLOYMENT_FAILED)
     return router_deployment_failed(deployment, EXECUTED_NO);
+  if (message->flags & CALL_STREAM && deployment->functions[message->function].batch_size > 1) {
+    error_begin(&writer, ERROR_UNSUPPORTED, EXECUTED_NO, false, "router");
+    error_message(&writer, "a stream of a function with batch_size: it runs many calls as one");
+    error_string(&writer, "feature", "streams of batches");
+    return error_end(&writer);
+  }
   if (!(message->flags & CALL_DEFAULT_DEADLINE) && message->remaining <= 0) {
     error_begin(&writer, ERROR_DEADLINE_EXCEEDED, EXECUTED_NO, true, "router");
     error_message(&writer, "the deadline had passed when the call came");

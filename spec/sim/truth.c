@@ -104,6 +104,8 @@ static int refusal(const struct world *world, const struct record *record) {
   if (record->function >= app->function_count) return ERROR_NO_SUCH_FUNCTION;
   if (world->draining) return ERROR_DRAINING;
   if (app->failed) return ERROR_DEPLOYMENT_FAILED;
+  if (record->flags & CALL_STREAM && app->functions[record->function].batch_size > 1)
+    return ERROR_UNSUPPORTED;
   if (record->deadline <= record->admitted) return ERROR_DEADLINE_EXCEEDED;
   if (world->people[record->client].calls >= LIMIT_IN_FLIGHT) return ERROR_OVERLOADED;
   return -1;
