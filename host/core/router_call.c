@@ -30,11 +30,17 @@ struct call *router_call_new(struct router *router) {
   return call;
 }
 
+// The call that made it does not wait for it any more.
+static void leave_parent(struct router *router, struct call *call) {
+  struct call *parent = table_find(&router->calls, call->parent);
+  if (parent && parent->children) parent->children--;
+  call->parent = (struct call_id){0};
+}
+
 void router_call_free(struct router *router, struct call *call) {
   struct peer *peer = router_peer(router, call->peer);
   if (peer) peer->calls--;
-  struct call *parent = table_find(&router->calls, call->parent);
-  if (parent && parent->children) parent->children--;
+  leave_parent(router, call);
   timers_cancel(&router->timers, &call->timer);
   table_remove(&router->calls, call->id);
   router_fair_forget(call);
@@ -108,6 +114,7 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   struct worker *worker = call_worker(router, call);
   router_answer(router, call, MESSAGE_ERROR, 0, error);
   call->state = CALL_ABANDONED;
+  leave_parent(router, call);
   payload_unref(call->body);
   call->body = NULL;
   if (call->batch) {

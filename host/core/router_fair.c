@@ -192,6 +192,20 @@ static struct call *find_most(struct router *router, uint32_t deployment) {
   return found;
 }
 
+// Seconds that a call would wait behind those in the queue; 0: nobody knows. While calls wait the time
+// between dispatches tells it, before that what such calls take by the workers' scores.
+static double predicted_wait(const struct router *router, const struct deployment *deployment,
+                             const struct message *message) {
+  double calls = (double)deployment->queue.count, rate = 0;
+  if (!deployment->queue.count || !deployment->ready) return 0;
+  if (deployment->dispatched_at && deployment->pace > 0) return time_for(deployment, calls);
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + i];
+    if (worker->state == WORKER_READY) rate += worker->scores[message->function];
+  }
+  return rate > 0 ? calls * message->workload / rate : 0;
+}
+
 struct payload *router_fair_refusal(struct router *router, struct peer *peer, uint32_t number,
                                     const struct message *message, int64_t now) {
   struct deployment *deployment = router->deployments[number];
@@ -203,9 +217,8 @@ struct payload *router_fair_refusal(struct router *router, struct peer *peer, ui
         time_for(deployment, deployment->waiting_shares ? deployment->waiting_shares : 1),
         EXECUTED_NO);
   if (router_key_joins(router, deployment, message)) return NULL;
-  double wait = time_for(deployment, (double)deployment->queue.count);
-  if (function->max_queue_time > 0 && deployment->ready && deployment->pace > 0 &&
-      deployment->queue.count && wait > to_seconds(function->max_queue_time)) {
+  double wait = function->max_queue_time ? predicted_wait(router, deployment, message) : 0;
+  if (function->max_queue_time > 0 && wait > to_seconds(function->max_queue_time)) {
     struct error_writer writer;
     error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
     error_message(&writer,

@@ -149,9 +149,10 @@ bool router_retry_avoids(const struct router *router, const struct call *call, u
 
 static bool is_listed(const char *list, const unsigned char *name, size_t size) {
   while (*list) {
-    size_t length = strcspn(list, ",");
+    const char *comma = strchr(list, ',');
+    size_t length = comma ? (size_t)(comma - list) : strlen(list);
     if (length == size && !memcmp(list, name, size)) return true;
-    list += length + (list[length] == ',');
+    list += length + (comma != NULL);
   }
   return false;
 }
