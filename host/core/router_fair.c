@@ -192,8 +192,8 @@ static struct call *find_most(struct router *router, uint32_t deployment) {
   return found;
 }
 
-// Seconds that a call would wait behind those in the queue; 0: nobody knows. While calls wait the time
-// between dispatches tells it, before that what such calls take by the workers' scores.
+// Seconds that a call would wait behind those in the queue; 0: nobody knows. While calls wait the
+// time between dispatches tells it, before that what such calls take by the workers' scores.
 static double predicted_wait(const struct router *router, const struct deployment *deployment,
                              const struct message *message) {
   double calls = (double)deployment->queue.count, rate = 0;
