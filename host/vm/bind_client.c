@@ -88,6 +88,8 @@ static struct router_function *read_functions(lua_State *L, uint32_t *count) {
     int item = lua_gettop(L);
     functions[i] = (struct router_function){
         .concurrency = (uint32_t)field_number(L, item, "concurrency", 1),
+        .batch_size = (uint32_t)field_number(L, item, "batch_size", 0),
+        .batch_wait = (int64_t)(field_number(L, item, "batch_wait", 0) * 1e9),
         .timeout = (int64_t)(field_number(L, item, "timeout", 0) * 1e9),
         .queue_timeout = (int64_t)(field_number(L, item, "queue_timeout", 0) * 1e9),
         .max_queue_time = (int64_t)(field_number(L, item, "max_queue_time", 0) * 1e9),

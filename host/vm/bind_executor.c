@@ -49,6 +49,8 @@ static int l_open(lua_State *L) {
       .registry = take_field(L, "registry"),
       .entries = take_field(L, "entries"),
       .rules = take_rules(L),
+      .problem = take_field(L, "problem"),
+      .failure = take_field(L, "failure"),
   };
   executor_open(check(L), &callbacks);
   return 0;

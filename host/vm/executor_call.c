@@ -37,8 +37,7 @@ static void cancel(struct executor *executor, lua_State *L, struct running *runn
   lua_pop(L, 1);
 }
 
-// Calls a step for `running`. False: there was no memory for it.
-static bool protect(struct executor *executor, lua_State *L, int step, struct running *running) {
+bool executor_protect(struct executor *executor, lua_State *L, int step, struct running *running) {
   executor->work = running;
   executor_push(L, executor->steps[step]);
   if (!lua_pcall(L, 0, 0, 0)) return true;
@@ -86,6 +85,8 @@ static void release(struct executor *executor, struct running *running) {
   struct running **at = &executor->running;
   while (*at != running) at = &(*at)->next;
   *at = running->next;
+  executor_batch_free(running->members);
+  running->members = NULL;
   if (running->co && running->status == 0) lua_settop(running->co, 0);
   if (is_reusable(executor, running)) {
     running->is_cancelled = running->is_claimed = running->asks = false;
@@ -127,6 +128,34 @@ static void step_in(struct executor *executor, struct running *running) {
 
 // ---- the end of a call ----
 
+uint32_t executor_calls_of(const struct running *running, const struct message **calls) {
+  *calls = running->members ? running->members->calls : &running->call;
+  return running->members ? running->members->count : 1;
+}
+
+// Answers all of them; takes over the body.
+static void answer(struct executor *executor, const struct running *running, enum message_type type,
+                   int64_t elapsed, struct payload *body) {
+  const struct message *calls;
+  uint32_t count = executor_calls_of(running, &calls);
+  for (uint32_t i = 0; i < count; i++)
+    executor_answer(executor, &calls[i], type, elapsed, payload_ref(body));
+  payload_unref(body);
+}
+
+static void answer_memory(struct executor *executor, const struct running *running, bool entered) {
+  const struct message *calls;
+  uint32_t count = executor_calls_of(running, &calls);
+  for (uint32_t i = 0; i < count; i++) executor_answer_memory(executor, &calls[i], entered);
+}
+
+static void answer_cancelled(struct executor *executor, const struct running *running,
+                             enum cancel_reason reason) {
+  const struct message *calls;
+  uint32_t count = executor_calls_of(running, &calls);
+  for (uint32_t i = 0; i < count; i++) executor_answer_cancelled(executor, &calls[i], reason);
+}
+
 // Step: pushes the error table of what lies on top of the coroutine, by describe(raised).
 static void push_described(struct executor *executor, lua_State *L, lua_State *co) {
   executor_push(L, executor->callbacks.describe);
@@ -146,7 +175,7 @@ static void push_described(struct executor *executor, lua_State *L, lua_State *c
   lua_remove(L, -2);
 }
 
-static void set_origin(lua_State *L, const char *executed) {
+void executor_set_origin(lua_State *L, const char *executed) {
   lua_pushstring(L, executed);
   lua_setfield(L, -2, "executed");
   lua_pushliteral(L, "worker");
@@ -164,7 +193,7 @@ static struct payload *encode_results(struct executor *executor, lua_State *L, l
   lua_settop(co, 1 + count);
   lua_xmove(co, L, count);
   struct payload *body = codec_encode(L, registry + 1, count, registry, 0, "result");
-  if (!body) set_origin(L, "yes");
+  if (!body) executor_set_origin(L, "yes");
   return body;
 }
 
@@ -180,14 +209,14 @@ static int l_answer(lua_State *L) {
   if (has_returned(running)) {
     body = encode_results(executor, L, running->co);
     if (body) {
-      executor_answer(executor, &running->call, MESSAGE_RESULT, elapsed, body);
+      answer(executor, running, MESSAGE_RESULT, elapsed, body);
       return 0;
     }
   } else {
     push_described(executor, L, running->co);
   }
   body = executor_error_body(executor, L);
-  executor_answer(executor, &running->call, MESSAGE_ERROR, elapsed, body);
+  answer(executor, running, MESSAGE_ERROR, elapsed, body);
   return 0;
 }
 
@@ -200,8 +229,16 @@ static bool is_out_of_memory(const struct running *running) {
 }
 
 static void answer_ended(struct executor *executor, lua_State *L, struct running *running) {
-  if (is_out_of_memory(running) || !protect(executor, L, STEP_ANSWER, running))
-    executor_answer_memory(executor, &running->call, true);
+  if (running->members && has_returned(running))
+    executor_batch_answer(executor, L, running);
+  else if (is_out_of_memory(running) || !executor_protect(executor, L, STEP_ANSWER, running))
+    answer_memory(executor, running, true);
+}
+
+static void answer_interrupted(struct executor *executor, const struct running *running) {
+  const struct message *calls;
+  uint32_t count = executor_calls_of(running, &calls);
+  for (uint32_t i = 0; i < count; i++) executor_answer_interrupted(executor, &calls[i]);
 }
 
 static void end(struct executor *executor, lua_State *L, struct running *running) {
@@ -209,7 +246,7 @@ static void end(struct executor *executor, lua_State *L, struct running *running
   if (!running->is_claimed)
     answer_ended(executor, L, running);
   else if (running->is_safe)
-    executor_answer_interrupted(executor, &running->call);
+    answer_interrupted(executor, running);
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
   executor_check_size(executor, running->call.function);
   release(executor, running);
@@ -234,7 +271,7 @@ static void left(struct executor *executor, lua_State *L, struct running *runnin
 
 static void refuse(struct executor *executor, lua_State *L, struct running *running) {
   running->arguments = -1;
-  executor_answer(executor, &running->call, MESSAGE_ERROR, 0, executor_error_body(executor, L));
+  answer(executor, running, MESSAGE_ERROR, 0, executor_error_body(executor, L));
 }
 
 static void refuse_function(struct executor *executor, struct running *running) {
@@ -242,7 +279,7 @@ static void refuse_function(struct executor *executor, struct running *running) 
   running->arguments = -1;
   error_begin(&writer, ERROR_NO_SUCH_FUNCTION, EXECUTED_NO, false, "worker");
   error_message(&writer, "the worker has no function %u", running->call.function);
-  executor_answer(executor, &running->call, MESSAGE_ERROR, 0, error_end(&writer));
+  answer(executor, running, MESSAGE_ERROR, 0, error_end(&writer));
 }
 
 // Puts xpcall, the entry, its message handler and the arguments into the coroutine. It begins in
@@ -261,9 +298,14 @@ static int l_prepare(lua_State *L) {
   running->is_safe = executor->callbacks.rules[running->call.function].interrupt_safe;
   executor_push(L, executor->callbacks.trace);
   // [registry, xpcall, entry, trace, values...]
-  running->arguments = codec_decode(L, running->call.body, 1);
+  if (running->members) {
+    lua_createtable(L, (int)running->members->count, 0);
+    running->arguments = 1;
+  } else {
+    running->arguments = codec_decode(L, running->call.body, 1);
+  }
   if (running->arguments < 0) {
-    set_origin(L, "no");
+    executor_set_origin(L, "no");
     return refuse(executor, L, running), 0;
   }
   if (!lua_checkstack(running->co, running->arguments + LUA_MINSTACK))
@@ -290,7 +332,7 @@ static void enter(struct executor *executor, lua_State *L, struct running *runni
     warden_leave(executor->warden);  // claimed or not: its function was not entered
     executor->active = running->outer;
     executor_call_unblock(executor);
-    executor_answer_cancelled(executor, &running->call, reason);
+    answer_cancelled(executor, running, reason);
     release(executor, running);
     return;
   }
@@ -300,11 +342,16 @@ static void enter(struct executor *executor, lua_State *L, struct running *runni
 }
 
 void executor_call_start(struct executor *executor, lua_State *L, const struct message *message) {
+  struct members *members = NULL;
+  if (message->flags & CALL_BATCH && !(members = executor_batch_add(executor, message))) return;
   struct running *running = occupy(executor, message);
-  if (!protect(executor, L, STEP_PREPARE, running)) {
-    executor_answer_memory(executor, message, false);
+  running->members = members;
+  if (!executor_protect(executor, L, STEP_PREPARE, running)) {
+    answer_memory(executor, running, false);
     running->arguments = -1;
   }
+  if (members && running->arguments >= 0 && !executor_batch_fill(executor, L, running))
+    running->arguments = -1;
   running->call.body = NULL;
   if (running->arguments < 0)
     release(executor, running);
@@ -348,7 +395,10 @@ int executor_call_cancels(struct executor *executor, lua_State *L) {
   while (warden_next_cancel(executor->warden, was_seen, executor, &sequence, &reason)) {
     struct running *running = executor->running;
     while (running && running->call.sequence != sequence) running = running->next;
-    if (!running) continue;
+    if (!running) {
+      executor_batch_cancel(executor, sequence, reason);
+      continue;
+    }
     cancel(executor, L, running, reason);
     count++;
   }
@@ -381,8 +431,9 @@ static void on_release(void *owner, uint64_t anchor) {
 
 void executor_call_open(struct executor *executor) {
   static const lua_CFunction steps[STEPS] = {
-      [STEP_PREPARE] = l_prepare,
-      [STEP_ANSWER] = l_answer,
+      [STEP_PREPARE] = l_prepare,          [STEP_ANSWER] = l_answer,
+      [STEP_READ] = executor_batch_read,   [STEP_CHECK] = executor_batch_check,
+      [STEP_REPLY] = executor_batch_reply,
   };
   lua_State *L = executor->L;
   lua_newtable(L);

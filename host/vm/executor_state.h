@@ -12,7 +12,17 @@
 #include "executor.h"
 #include "interrupt.h"
 
-// A call that was entered and has not ended.
+// The calls of a batch that have not been answered, in order.
+struct members {
+  struct message *calls;  // their bodies only until they are read
+  uint32_t count, capacity;
+  uint32_t at;            // what a step is about
+  bool is_read, is_good;  // what it says of that; of the list of results
+  int64_t elapsed;
+};
+
+// A call that was entered and has not ended; or a batch of them, then `call` is the last one, but
+// with the most time.
 struct running {
   struct message call;  // its body only until it is entered
   lua_State *co;
@@ -21,16 +31,17 @@ struct running {
   int status;     // of the last lua_resume
   int64_t entered;
   bool has_yielded;
-  bool is_cancelled;      // Lua was told
-  bool is_claimed;        // by the warden: its own results are not answered
-  bool is_safe;           // its function may be interrupted and leaves the worker as it was
-  bool asks;              // whether it is cancelled
-  struct credit credit;   // of its stream
-  bool awaits_credit;     // Lua does
-  bool has_progress;      // that was not sent yet
-  double n, total;        // it
-  int64_t progress_at;    // when some was sent
-  struct running *outer;  // while it runs: the call below it on the C stack, which blocks
+  bool is_cancelled;        // Lua was told
+  bool is_claimed;          // by the warden: its own results are not answered
+  bool is_safe;             // its function may be interrupted and leaves the worker as it was
+  bool asks;                // whether it is cancelled
+  struct members *members;  // NULL: it is no batch
+  struct credit credit;     // of its stream
+  bool awaits_credit;       // Lua does
+  bool has_progress;        // that was not sent yet
+  double n, total;          // it
+  int64_t progress_at;      // when some was sent
+  struct running *outer;    // while it runs: the call below it on the C stack, which blocks
   struct running *next;
 };
 
@@ -39,7 +50,7 @@ struct running {
 enum out_owner { OUT_OWN, OUT_LEFT, OUT_WARDEN };
 
 // Steps that may run out of memory, called under protection.
-enum { STEP_PREPARE, STEP_ANSWER, STEPS };
+enum { STEP_PREPARE, STEP_ANSWER, STEP_READ, STEP_CHECK, STEP_REPLY, STEPS };
 
 struct executor {
   lua_State *L;
@@ -60,12 +71,13 @@ struct executor {
   struct client *client;  // of the calls that functions make
   uint32_t generation;
   struct running *running, *spare;
-  struct running *active;  // the one that runs now
-  struct running *work;    // what a step is about
-  int pool;                // registry references: coroutines by anchor;
-  int xpcall;              // the function;
-  int steps[STEPS];        // the functions
-  void *reserve;           // memory for the time when there is none
+  struct running *active;     // the one that runs now
+  struct running *work;       // what a step is about
+  struct members *gathering;  // a batch that is not whole
+  int pool;                   // registry references: coroutines by anchor;
+  int xpcall;                 // the function;
+  int steps[STEPS];           // the functions
+  void *reserve;              // memory for the time when there is none
   int measure_fd;
   bool rests;  // nothing came for long, and the memory it kept is given back
   bool router_gone, tainted;
@@ -145,6 +157,34 @@ void executor_stream_begin(struct running *running);
 void executor_stream_end(struct executor *executor, lua_State *L, struct running *running);
 /// CREDIT has come.
 void executor_stream_credit(struct executor *executor, lua_State *L, const struct message *message);
+/// Calls a step for `running`. False: there was no memory for it.
+bool executor_protect(struct executor *executor, lua_State *L, int step, struct running *running);
+
+/// The calls that run as this one: several in a batch. Returns how many.
+uint32_t executor_calls_of(const struct running *running, const struct message **calls);
+
+/// Sets the fields of the error table on top of L that say where it comes from.
+void executor_set_origin(lua_State *L, const char *executed);
+
+// ---- batches (executor_batch.c) ----
+
+/// Adds a call. Returns the batch, owned by the caller, when it is whole, else NULL.
+struct members *executor_batch_add(struct executor *executor, const struct message *call);
+void executor_batch_free(struct members *members);
+
+/// A cancel of a call in a batch that is not whole. False: it is of another one.
+bool executor_batch_cancel(struct executor *executor, uint64_t sequence, enum cancel_reason reason);
+
+/// Reads the arguments into the list on top of the coroutine. False: no call is left.
+bool executor_batch_fill(struct executor *executor, lua_State *L, struct running *running);
+
+/// Answers the calls of one that has returned.
+void executor_batch_answer(struct executor *executor, lua_State *L, struct running *running);
+
+/// Steps.
+int executor_batch_read(lua_State *L);
+int executor_batch_check(lua_State *L);
+int executor_batch_reply(lua_State *L);
 
 // ---- calls that functions make (executor_nested.c) ----
 

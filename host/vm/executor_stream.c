@@ -33,12 +33,12 @@ static struct running *find(struct executor *executor, lua_State *L) {
   return running;
 }
 
-static struct message about(const struct running *running, enum message_type type) {
+static struct message about(const struct message *call, enum message_type type) {
   return (struct message){.type = (uint8_t)type,
-                          .id = running->call.id,
-                          .attempt = running->call.attempt,
-                          .epoch = running->call.epoch,
-                          .sequence = running->call.sequence};
+                          .id = call->id,
+                          .attempt = call->attempt,
+                          .epoch = call->epoch,
+                          .sequence = call->sequence};
 }
 
 // ---- gathering ----
@@ -73,6 +73,7 @@ int executor_yield(struct executor *executor, lua_State *L) {
   int count = lua_gettop(L) - 2;
   struct running *running = find(executor, L);
   if (!running) return refuse(L, "outside");
+  if (running->members) return refuse(L, "batch");
   if (!(running->call.flags & CALL_STREAM)) return refuse(L, "plain");
   if (!credit_left(&running->credit)) {
     executor_flush(executor);
@@ -81,7 +82,7 @@ int executor_yield(struct executor *executor, lua_State *L) {
     return 1;
   }
   executor_push(L, executor->callbacks.registry);
-  struct message message = about(running, MESSAGE_ITEM);
+  struct message message = about(&running->call, MESSAGE_ITEM);
   message.body = codec_encode(L, 3, count, lua_gettop(L), 0, "item");
   if (!message.body) {
     lua_pushboolean(L, 0);
@@ -116,12 +117,17 @@ void executor_stream_credit(struct executor *executor, lua_State *L,
 // ---- progress ----
 
 static void send_progress(struct executor *executor, struct running *running, int64_t now) {
-  struct message message = about(running, MESSAGE_PROGRESS);
-  message.n = running->n;
-  message.total = running->total;
+  const struct message *calls;
+  uint32_t count = executor_calls_of(running, &calls);
   running->has_progress = false;
   running->progress_at = now;
-  send_soon(executor, &message, now);
+  for (uint32_t i = 0; i < count; i++) {
+    if (!(calls[i].flags & CALL_PROGRESS)) continue;
+    struct message message = about(&calls[i], MESSAGE_PROGRESS);
+    message.n = running->n;
+    message.total = running->total;
+    send_soon(executor, &message, now);
+  }
 }
 
 bool executor_progress(struct executor *executor, lua_State *L, double n, double total) {

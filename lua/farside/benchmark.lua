@@ -1,7 +1,9 @@
 --- The benchmark: how much workload per second a worker does of one function, before it takes calls.
 --
 -- Warm-up, then rounds. A round is `benchmark_concurrency` calls, of which at most `concurrency` run at once, with inputs
--- drawn anew for each round and repeated until it has taken 2 ms. The score is the median of the rounds.
+-- drawn anew for each round and repeated until it has taken 2 ms. The score is the median of the rounds. Of a function
+-- with batch the inputs are elements, which fill batches: one, unless benchmark_concurrency says more or less.
+local batch = require 'farside.batch'
 local check = require 'farside.check'
 local future = require 'farside.future'
 local native = require 'farside.native'
@@ -32,11 +34,16 @@ local function generate(remote)
   return input
 end
 
+--- How many calls a round has: those of a function with batch fill one.
+local function calls_of(remote)
+  return remote.options.benchmark_concurrency or remote.options.batch and batch.size(remote.options) or CONCURRENCY
+end
+
 --- The arguments of the calls of one pass, and their workload together.
 local function draw(remote, dice)
   local dataset = remote.options.benchmark_dataset
   local inputs, workload = {}, 0
-  for i = 1, remote.options.benchmark_concurrency or CONCURRENCY do
+  for i = 1, calls_of(remote) do
     local input = dataset and dataset[dice(#dataset)] or generate(remote)
     local values, count = remote:positional(input)
     values.n = count
@@ -46,17 +53,28 @@ local function draw(remote, dice)
   return inputs, workload
 end
 
---- Calls a function with each of the inputs, `concurrency` of them at once.
+--- Calls a function with inputs from `first` to `last`, which are one unless it has batch.
+local function call(remote, inputs, first, last)
+  if not remote.options.batch then return remote:here(unpack(inputs[first], 1, inputs[first].n)) end
+  local list = {}
+  for i = first, last do list[#list + 1] = inputs[i] end
+  for _, result in ipairs(batch.run(remote, list)) do
+    local failed, value = batch.failure(result)
+    if failed then error(value, 0) end
+  end
+end
+
+--- Calls a function with all of the inputs, `concurrency` times at once.
 local function call_all(remote, inputs)
-  local next_input = 1
+  local next_input, step = 1, remote.options.batch and batch.size(remote.options) or 1
   local function work()
     while next_input <= #inputs do
-      local input = inputs[next_input]
-      next_input = next_input + 1
-      remote:here(unpack(input, 1, input.n))
+      local first = next_input
+      next_input = math.min(#inputs + 1, first + step)
+      call(remote, inputs, first, next_input - 1)
     end
   end
-  local concurrency = math.min(remote:concurrency(), #inputs)
+  local concurrency = math.min(remote:concurrency(), math.ceil(#inputs / step))
   if concurrency == 1 then return work() end
   local futures = {}
   for i = 1, concurrency do futures[i] = future.spawn(work) end

@@ -6,6 +6,7 @@
 local Contexts = require 'farside.context'
 local Error = require 'farside.error'
 local Remote = require 'farside.remote'
+local batch = require 'farside.batch'
 local check = require 'farside.check'
 local ffi = require 'ffi'
 local future = require 'farside.future'
@@ -279,6 +280,8 @@ local function options_of(remote)
     benchmarked = remote:has_benchmark(),
     max_calls = remote.options.max_calls,
     max_rss = remote:max_rss(),
+    batch_size = remote.options.batch and batch.size(remote.options),
+    batch_wait = remote.options.batch and batch.wait(remote.options),
   }
 end
 

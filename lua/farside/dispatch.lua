@@ -6,6 +6,7 @@
 local Contexts = require 'farside.context'
 local Error = require 'farside.error'
 local attributes = require 'farside.attributes'
+local batch = require 'farside.batch'
 local benchmark = require 'farside.benchmark'
 local deployments = require 'farside.deployment'
 local future = require 'farside.future'
@@ -129,6 +130,18 @@ local function describe_raised(raised, registry)
   return Error.describe(raised, nil, registry)
 end
 
+--- What is wrong with the results of a batch as the fields of an error, or nil.
+local function describe_bad(results, count, registry)
+  local problem = batch.bad_results(results, count)
+  return problem and Error.describe(problem, nil, registry)
+end
+
+--- A result of a batch that is an error, as its fields; nil: it is none.
+local function describe_failed(result, registry)
+  local failed, value, traceback = batch.failure(result)
+  if failed then return Error.describe(value, traceback, registry) end
+end
+
 --- Takes calls until the worker shall end and none is left.
 local function serve(executor)
   repeat
@@ -176,6 +189,8 @@ function M.main(executor, start)
     credit = yield.credit,
     trace = with_traceback,
     describe = function(raised) return describe_raised(raised, registry) end,
+    problem = function(results, count) return describe_bad(results, count, registry) end,
+    failure = function(result) return describe_failed(result, registry) end,
     registry = registry,
     entries = entries_of(deployment),
     rules = rules_of(deployment),

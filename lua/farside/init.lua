@@ -2,6 +2,7 @@
 require('farside.attributes').install()
 
 local Error = require 'farside.error'
+local batch = require 'farside.batch'
 local check = require 'farside.check'
 local deployment = require 'farside.deployment'
 local future = require 'farside.future'
@@ -12,6 +13,7 @@ local M = {
   version = native.version,
   deployment = deployment.new,
   Error = Error,
+  error = batch.error,  -- a result of a function with batch that fails its call alone
   all = future.all,
   any = future.any,
   as_completed = future.as_completed,

@@ -8,6 +8,7 @@
 --     square:with { timeout = 2 }(5)   a handle whose calls have another deadline, in seconds
 --     square:here(5)                   the plain function, in this process
 local Error = require 'farside.error'
+local batch = require 'farside.batch'
 local check = require 'farside.check'
 local future = require 'farside.future'
 local map = require 'farside.map'
@@ -58,6 +59,7 @@ Remote.OPTIONS = {
   max_calls = check.integer(1, 2 ^ 31),  -- a process that has run so many calls of it is replaced
   max_rss = check.size,                  -- one that has more resident after a call of it is replaced
   idempotent = check.a 'boolean',
+  batch = check.a 'table',  -- see batch.lua
   retry_on = some_names,  -- errors after which an idempotent call is tried again: their names, or registered classes
 }
 
@@ -69,6 +71,8 @@ function Remote.check_options(options)
   if options.benchmark_dataset and options.benchmark_generator then
     return 'app.remote: expected benchmark_dataset or benchmark_generator, got both'
   end
+  problem = options.batch and batch.check_options(options)
+  if problem then return problem end
   if options.retry_on and not options.idempotent then
     return 'app.remote: retry_on: expected idempotent = true beside it, for such calls run more than once'
   end
@@ -91,6 +95,7 @@ end
 ---@return string? problem
 ---@return any key
 local function unknown_parameter(self, arguments)
+  if self.options.batch then return batch.bad_input(arguments) end
   for key in pairs(arguments) do
     if not self._numbers[key] then
       local shown = type(key) == 'string' and "'" .. key .. "'" or check.describe(key)
@@ -114,8 +119,9 @@ end
 ---@return table? handle
 ---@return string? problem with the place of the function
 function Remote.new(deployment, func, options, name)
-  local names = parameters_of(func)
-  local is_open = debug.getinfo(func, 'u').isvararg
+  -- The parameter of a function with batch is the list; those of its calls have no names.
+  local names = options.batch and {} or parameters_of(func)
+  local is_open = options.batch ~= nil or debug.getinfo(func, 'u').isvararg
   local self = setmetatable({
     name = name or options.name,
     options = options,
@@ -129,7 +135,7 @@ function Remote.new(deployment, func, options, name)
     _calculator = options.workload_calculator,
   }, Remote)
   for i, parameter in ipairs(names) do self._numbers[parameter] = i end
-  local problem = check_dataset(self)
+  local problem = options.batch and batch.check_function(func) or check_dataset(self)
   if problem then return nil, self.position .. 'app.remote: ' .. problem end
   return self
 end
@@ -160,13 +166,14 @@ end
 function Remote:manifest()
   local parameters = table.concat(self._names, ', ')
   if self._is_open then parameters = parameters .. (parameters == '' and '...' or ', ...') end
-  return ('function %s(%s) concurrency=%d timeout=%s idempotent=%s benchmark=%s'):format(self.name, parameters,
+  return ('function %s(%s) concurrency=%d timeout=%s idempotent=%s benchmark=%s%s'):format(self.name, parameters,
     self:concurrency(), tostring(self.options.timeout or 'none'), tostring(self.options.idempotent == true),
-    tostring(self:has_benchmark()))
+    tostring(self:has_benchmark()), batch.manifest(self.options))
 end
 
 --- Arguments by name as positional ones, with their number.
 function Remote:positional(arguments)
+  if self.options.batch then return arguments, arguments.n or #arguments end
   local values = {}
   for name, value in pairs(arguments) do values[self._numbers[name]] = value end
   return values, #self._names
@@ -300,6 +307,9 @@ end
 -- deadline holds for all of it.
 function Remote:stream(...)
   check_self(self, 'stream')
+  if self.options.batch then
+    error(('stream: expected a function without batch, got %s, whose calls run together'):format(self.name), 2)
+  end
   if not self._number then connect(self) end
   if select('#', ...) > self._most then bad_arguments(self, too_many(self, select('#', ...))) end
   self._stream_limits = self._stream_limits or stream_limits(self._with or {})
@@ -338,6 +348,7 @@ end
 --- Calls the function itself, in this process.
 function Remote:here(...)
   check_self(self, 'here')
+  if self.options.batch then return batch.here(self, ...) end
   return self._func(...)
 end
 

@@ -44,6 +44,7 @@ end
 
 local PROBLEMS = {
   outside = 'app.yield: expected inside a call of a remote function on a worker, got it outside of one',
+  batch = 'app.yield: expected a function without batch: calls that run together have no items of their own',
   plain = 'app.yield: the function was called without :stream, so nobody waits for its items; call f:stream(...)',
 }
 

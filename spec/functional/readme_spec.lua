@@ -53,6 +53,11 @@ describe('the README', function()
     assert.equal('far\nside\nexit 0\n', run 'words.lua')
   end)
 
+  it('shows a batch in which one call fails alone', function()
+    local text = run 'lengths.lua'
+    assert.truthy(text:match('^4\tfalse\t[^\n]*lengths.lua:10: no text [^\n]*\nexit 0\n$'), text)
+  end)
+
   it('names two commands, and the first prints 25', function()
     local commands = blocks 'sh'
     assert.same({ './examples/run square\n', './spec/run\n' }, commands)

@@ -3,7 +3,7 @@ local fake = require 'spec.support.fake_native'
 local HEAD = "local farside = require 'farside'\nlocal app = farside.deployment { name = 'd' }\n"
 local SQUARE = 'local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)\n'
 
-local ALL = '; expected one of benchmark_concurrency, benchmark_dataset, benchmark_generator, benchmark_runs, '
+local ALL = '; expected one of batch, benchmark_concurrency, benchmark_dataset, benchmark_generator, benchmark_runs, '
   .. 'benchmark_warmup, concurrency, idempotent, interrupt_safe, max_calls, max_queue_time, max_rss, name, queue_timeout, retry_on, timeout, workload_calculator'
 
 local native
