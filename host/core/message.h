@@ -29,7 +29,10 @@
 //   RESULT     id, attempt, epoch, sequence, elapsed us     [results...]
 //   ERROR      id, attempt, epoch, sequence, elapsed us     [map]  an error, see error.h
 //   CANCEL     id, attempt, sequence, reason                -
-//   GIVE_BACK  id, attempt, epoch, sequence                 -      the function was not entered
+//   GIVE_BACK  id, attempt, epoch, sequence                 -      the function was not entered; to
+//                                                                  a worker: what was handed ahead
+//                                                                  up to it was taken back, what is
+//                                                                  answered is to be sent
 //   ITEM       id, attempt, epoch, sequence                 [values...]  of a call that streams
 //   CREDIT     id, attempt, sequence, bytes                 -      its reader has consumed them
 //   PROGRESS   id, attempt, epoch, sequence, n, total       -      total: nil if not known
@@ -87,6 +90,7 @@ enum call_flags {
   CALL_STREAM = 4,    // its items are awaited: before that nobody may send any
   CALL_PROGRESS = 8,  // somebody listens to its progress
   CALL_BATCH = 16,    // to a worker: one of a batch, which is whole when none of its calls follows
+  CALL_AHEAD = 32,    // to a worker: it begins when all before it have ended, unless taken back
 };
 
 enum cancel_reason { CANCEL_CLIENT = 1, CANCEL_DEADLINE, CANCEL_SHUTDOWN };

@@ -131,6 +131,7 @@ static void free_worker(struct worker *worker) {
   payload_unref(worker->goodbye);
   free(worker->scores);
   free(worker->runs);
+  free(worker->paces);
   free(worker);
 }
 
@@ -182,9 +183,11 @@ static void add_workers(struct router *router, struct deployment *deployment, ui
     worker->deployment = number;
     worker->timer.kind = TIMER_WORKER;
     worker->heartbeat.kind = TIMER_HEARTBEAT;
+    worker->recall.kind = TIMER_RECALL;
     worker->scores = xcalloc(deployment->function_count, sizeof *worker->scores);
     worker->runs = xcalloc(deployment->function_count, sizeof *worker->runs);
     worker->wanted = i - first < deployment->worker_count;
+    worker->paces = xcalloc(deployment->function_count, sizeof *worker->paces);
   }
 }
 
@@ -333,7 +336,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   call->deployment = number;
   call->function = message->function;
   call->attempt = message->attempt;
-  call->flags = message->flags;
+  call->flags = message->flags & ~(uint32_t)CALL_AHEAD;
   if (deployment->functions[call->function].idempotent) call->flags |= CALL_IDEMPOTENT;
   call->priority = message->priority;
   call->id = message->id;
@@ -426,6 +429,9 @@ void router_tick(struct router *router, int64_t now) {
         break;
       case TIMER_KEYS:
         router_key_expire(router, timer, now);
+        break;
+      case TIMER_RECALL:
+        router_ahead_timer(router, OWNER(timer, struct worker, recall), now);
         break;
     }
   }

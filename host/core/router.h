@@ -23,8 +23,8 @@
 // when the worker says so or dies).
 //
 // What proves that a function was not entered: the call was never sent, or the worker gave it back,
-// or the worker died and the last sequence in its shared page is smaller. Sequences grow over the
-// router's life, and a worker enters calls in the order it got them.
+// or the worker died and the last sequence in its shared page is smaller, or it was recalled.
+// Sequences grow over the router's life, and a worker enters calls in the order it got them.
 #pragma once
 
 #include <stdbool.h>
@@ -43,6 +43,8 @@ struct router_options {
   uint64_t epoch;     // of this router's life: random bits from the shell
   int64_t heartbeat;  // between pings; 0: no pings
   uint32_t heartbeat_misses;
+  int64_t ahead;  // predicted time of calls in front of one that is handed ahead, at most; 0: none
+                  // is (router_ahead.c), for workers without a shared page
 };
 
 struct router_function {
@@ -73,10 +75,13 @@ struct router_deployment_options {
 enum router_action {
   ROUTER_SEND,  // `message` to `peer` (a client) or to `worker` when peer is ROUTER_NONE; the shell
                 // owns one reference to the body
-  ROUTER_START,  // start a process for `worker`, `generation`, of `deployment`
-  ROUTER_KILL,   // end the process of `worker` at once
-  ROUTER_LOG,    // `text`, one line for a person, until the next call of router_next
-  ROUTER_CLOSE,  // close the connection of the client `peer`
+  ROUTER_START,   // start a process for `worker`, `generation`, of `deployment`
+  ROUTER_KILL,    // end the process of `worker` at once
+  ROUTER_RECALL,  // take back what was handed ahead to `worker` up to `message.sequence` and is not
+                  // entered, then say so with router_worker_recalled
+  ROUTER_WITHDRAW,  // the same for the one call `message.sequence`: router_worker_withdrawn
+  ROUTER_LOG,       // `text`, one line for a person, until the next call of router_next
+  ROUTER_CLOSE,     // close the connection of the client `peer`
 };
 
 struct action {
@@ -143,7 +148,17 @@ void router_worker_lost(struct router *router, uint32_t worker, uint32_t generat
 void router_worker_entered(struct router *router, uint32_t worker, uint32_t generation,
                            uint64_t entered);
 
-/// Time passed: deadlines, back-off, heartbeats, grace.
+/// ROUTER_RECALL was carried out: of the calls handed ahead those above `entering` will not be
+/// entered, and wait again. Returns how many these are. Later the worker may give back one of them,
+/// which is no mistake.
+uint32_t router_worker_recalled(struct router *router, uint32_t worker, uint32_t generation,
+                                uint64_t entering, int64_t now);
+
+/// ROUTER_WITHDRAW was carried out; `taken`: that call will not be entered.
+void router_worker_withdrawn(struct router *router, uint32_t worker, uint32_t generation,
+                             uint64_t sequence, bool taken, int64_t now);
+
+/// Time passed: deadlines, back-off, heartbeats, grace, recalls.
 void router_tick(struct router *router, int64_t now);
 
 /// When router_tick has something to do at the latest; INT64_MAX: never.

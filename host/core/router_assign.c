@@ -11,7 +11,7 @@
 static uint32_t least_concurrency(const struct router *router, const struct worker *worker) {
   const struct deployment *deployment = router->deployments[worker->deployment];
   uint32_t least = LIMIT_CONCURRENCY;
-  for (const struct call *call = worker->first; call; call = call->next) {
+  for (const struct call *call = worker->first; call && least > 1; call = call->next) {
     uint32_t concurrency = deployment->functions[call->function].concurrency;
     if (concurrency < least) least = concurrency;
   }
@@ -28,16 +28,19 @@ static void occupy(struct router *router, struct worker *worker, struct call *ca
   *(worker->last ? &worker->last->next : &worker->first) = call;
   worker->last = call;
   worker->backlog += call->predicted;
+  worker->work += call->work;
   call_deployment(router, call)->running++;
 }
 
 static void vacate(struct router *router, struct worker *worker, struct call *call, int64_t now) {
+  if (call == worker->first) worker->moved = now;
   *(call->previous ? &call->previous->next : &worker->first) = call->next;
   *(call->next ? &call->next->previous : &worker->last) = call->previous;
   call->previous = call->next = NULL;
   call->worker = ROUTER_NONE;
   if (!call->batch || router_batch_leave(router, worker, call, now)) worker->in_flight--;
   worker->backlog = worker->in_flight ? worker->backlog - call->predicted : 0;
+  worker->work = worker->in_flight ? worker->work - call->work : 0;
   call_deployment(router, call)->running--;
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (concurrency == worker->slots && worker->in_flight)
@@ -67,7 +70,7 @@ static bool is_silent(const struct router *router, const struct worker *worker) 
   return router->options.heartbeat && worker->unanswered >= router->options.heartbeat_misses;
 }
 
-static bool may_serve(const struct router *router, const struct worker *worker) {
+bool router_may_serve(const struct router *router, const struct worker *worker) {
 #ifdef PLANT_UNREADY
   return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
 #else
@@ -89,11 +92,18 @@ static double whole(const struct call *call) {
   return call->batch ? call->batch->predicted : call->predicted;
 }
 
-// Seconds a running call will go on. What takes longer than predicted is expected to take as long
-// again as it has.
-static double left_of(const struct call *call, int64_t now) {
-  double elapsed = to_seconds(now - call->sent), left = whole(call) - elapsed;
+// Seconds a call that runs since `begun` will go on. What takes longer than predicted is expected to
+// take as long again as it has.
+static double left_of(const struct call *call, int64_t begun, int64_t now) {
+  double elapsed = to_seconds(now - begun), left = whole(call) - elapsed;
   return left > 0 ? left : elapsed;
+}
+
+// The same of the first of several that run one after the other, and all behind it.
+static double left_of_all(const struct worker *worker, int64_t now) {
+  const struct call *first = worker->first;
+  int64_t begun = worker->moved > first->sent ? worker->moved : first->sent;
+  return left_of(first, begun, now) + worker->backlog - first->predicted;
 }
 
 // Seconds of work in front of a new call of a function with this concurrency. Of calls that may run
@@ -103,10 +113,11 @@ static double left_of(const struct call *call, int64_t now) {
 // one: else a call would wait for one full worker after the other.
 static double backlog(const struct worker *worker, uint32_t concurrency, int64_t now) {
   if (has_slot(worker, concurrency)) return worker->first ? worker->backlog : 0;
+  if (router_has_ahead(worker)) return left_of_all(worker, now);
   bool all = concurrency < worker->slots;
   double left = 0, beside = 0;
   for (const struct call *call = worker->first; call; call = call->next) {
-    double one = left_of(call, now);
+    double one = left_of(call, call->sent, now);
     if (call != worker->first && (all ? one <= left : one >= left)) continue;
     left = one;
     beside = all ? 0 : worker->backlog - whole(call);
@@ -137,7 +148,8 @@ static struct choice choose(struct router *router, struct deployment *deployment
   uint32_t *places = deployment->places, best = 0;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
+    if (!router_may_serve(router, worker) || router_retry_avoids(router, call, worker->number))
+      continue;
     bool is_free = i != reserved && has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
@@ -163,46 +175,49 @@ static struct choice choose(struct router *router, struct deployment *deployment
 
 // `follow`: how many of the same batch come after it.
 static void assign_one(struct router *router, struct worker *worker, struct call *call,
-                       struct batch *batch, uint32_t follow, int64_t now) {
+                       struct batch *batch, uint32_t follow, bool ahead, int64_t now) {
   double score = worker->scores[call->function];
   router_call_detach(router, call, now);
   router_fair_dispatched(call_deployment(router, call), now);
+  call->ahead = ahead;
   call->state = CALL_RUNNING;
   call->sequence = ++router->sequence;
   call->sent = now;
   timers_set(&router->timers, &call->timer, call->deadline);
   call->predicted = score > 0 ? call->workload / score : 0;
   if (batch) router_batch_join(batch, call);
+  call->work = router_ahead_work(router, worker, call);
   occupy(router, worker, call);
   int64_t remaining = call->deadline - now;
-  router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_CALL,
-                                      .id = call->id,
-                                      .attempt = call->attempt,
-                                      .epoch = router->options.epoch,
-                                      .sequence = call->sequence,
-                                      .function = call->function,
-                                      .remaining = remaining > 0 ? remaining : 0,
-                                      .workload = call->workload,
-                                      .priority = call->priority,
-                                      .flags = call->flags | (batch ? CALL_BATCH : 0),
-                                      .batch = follow,
-                                      .credit = credit_window(&call->credit),
-                                      .body = payload_ref(call->body)});
+  router_worker_send(
+      router, worker,
+      (struct message){.type = MESSAGE_CALL,
+                       .id = call->id,
+                       .attempt = call->attempt,
+                       .epoch = router->options.epoch,
+                       .sequence = call->sequence,
+                       .function = call->function,
+                       .remaining = remaining > 0 ? remaining : 0,
+                       .workload = call->workload,
+                       .priority = call->priority,
+                       .flags = call->flags | (batch ? CALL_BATCH : 0) | (ahead ? CALL_AHEAD : 0),
+                       .batch = follow,
+                       .credit = credit_window(&call->credit),
+                       .body = payload_ref(call->body)});
 }
 
 // Gives `call` to `worker`, and those that go with it.
 static void assign(struct router *router, struct deployment *deployment, struct worker *worker,
                    struct call *call, int64_t now) {
   if (!router_batches(deployment, call)) {
-    assign_one(router, worker, call, NULL, 0, now);
+    assign_one(router, worker, call, NULL, 0, false, now);
     return;
   }
   uint32_t count = router_batch_count(deployment, call, now), function = call->function;
   struct batch *batch = router_batch_new(router);
   for (struct call *next; count; call = next) {
     next = router_batch_next(call, now);
-    assign_one(router, worker, call, batch, --count, now);
+    assign_one(router, worker, call, batch, --count, false, now);
   }
   router_batch_went(deployment, function, now);
 }
@@ -246,7 +261,8 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
   double least = 0;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!may_serve(router, worker) || router_retry_avoids(router, call, worker->number)) continue;
+    if (!router_may_serve(router, worker) || router_retry_avoids(router, call, worker->number))
+      continue;
     double left = backlog(worker, concurrency, now);
     if (best != ROUTER_NONE && left >= least) continue;
     best = i;
@@ -314,6 +330,14 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
       continue;
     }
     struct choice choice = choose(router, deployment, call, reserved, now);
+    struct worker *ahead = NULL;
+    if (choice.worker == ROUTER_NONE && !skipped)
+      ahead = router_ahead_choose(router, deployment, call, choice.awaited, now);
+    if (ahead) {
+      assign_one(router, ahead, call, NULL, 0, true, now);
+      router_ahead_sent(router, ahead);
+      continue;
+    }
     bool gathers =
         router_batches(deployment, call) &&
         router_batch_gathers(deployment, call, choice.worker != ROUTER_NONE, now, &again);

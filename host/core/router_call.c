@@ -181,6 +181,7 @@ static struct payload *deadline_exceeded(struct router *router, struct call *cal
 }
 
 static void deadline(struct router *router, struct call *call, int64_t now) {
+  if (router_ahead_withdraw(router, call, CANCEL_DEADLINE)) return;
   if (call->state == CALL_RUNNING) {
     router_call_abandon(router, call, CANCEL_DEADLINE, deadline_exceeded(router, call, now), now);
     return;
@@ -194,6 +195,14 @@ static void deadline(struct router *router, struct call *call, int64_t now) {
   router_call_fail(router, call,
                    waits ? not_ready(router, call, now) : deadline_exceeded(router, call, now),
                    now);
+}
+
+void router_call_end(struct router *router, struct call *call, enum cancel_reason reason,
+                     int64_t now) {
+  if (reason == CANCEL_DEADLINE)
+    deadline(router, call, now);
+  else
+    router_call_cancel(router, call, reason, now);
 }
 
 void router_call_timer(struct router *router, struct call *call, int64_t now) {
@@ -210,7 +219,7 @@ void router_call_timer(struct router *router, struct call *call, int64_t now) {
 
 void router_call_cancel(struct router *router, struct call *call, enum cancel_reason reason,
                         int64_t now) {
-  if (call->state == CALL_ABANDONED) return;
+  if (call->state == CALL_ABANDONED || router_ahead_withdraw(router, call, reason)) return;
   struct error_writer writer;
   error_begin(&writer, ERROR_CANCELLED, router_call_executed(router, call), false, "router");
   error_message(&writer, "the call was cancelled %s",
@@ -355,12 +364,14 @@ static void learn(struct router *router, struct worker *worker, const struct cal
   double workload = call->batch ? call->batch->workload : call->workload;
   if (call->batch && call->batch->is_learnt) return;
   if (call->batch) call->batch->is_learnt = true;
-  if (inside < total) learn_round_trip(worker, total - inside, now);
+  bool waited = call->ahead || router_has_ahead(worker);  // for others, or its answer did
+  if (inside < total && !waited) learn_round_trip(worker, total - inside, now);
   if (call->flags & CALL_STREAM) return;  // which may have waited for its reader
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
-  if (inside < kShortestLesson || 2 * worker->in_flight < concurrency) return;
+  uint32_t beside = router_slots_used(worker);
+  if (inside < kShortestLesson || 2 * beside < concurrency) return;
   double *score = &worker->scores[call->function];
-  *score = balance_learn(*score, workload * worker->in_flight, inside);
+  *score = balance_learn(*score, workload * beside, inside);
 }
 
 static void finish(struct router *router, struct worker *worker, struct call *call,
@@ -368,6 +379,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->calls++;
   worker->finished++;
   worker->quick_deaths = 0;
+  router_ahead_learn(worker, call, (enum message_type)message->type, message->elapsed);
   router_recycle_count(router, worker, call, now);
   if (message->type == MESSAGE_RESULT)
     learn(router, worker, call, message->elapsed, now);
@@ -414,8 +426,10 @@ void router_call_unexpected(struct router *router, struct worker *worker) {
 void router_call_answered(struct router *router, struct worker *worker, struct message *message,
                           int64_t now) {
   struct call *call = router_call_find(router, worker, message);
+  // The worker does not know whether the router has taken a call back already: see page.h.
+  bool is_known = message->type == MESSAGE_GIVE_BACK && message->sequence <= worker->recalled;
   if (!call) {
-    router_call_unexpected(router, worker);
+    if (!is_known) router_call_unexpected(router, worker);
   } else if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR) {
     finish(router, worker, call, message, now);
     router_dispatch(router, router->deployments[worker->deployment], now);

@@ -9,6 +9,7 @@
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
 //   router_batch.c    calls that a worker runs as one
+//   router_ahead.c    short calls that are given to a worker before it has a slot
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
 //   router_stream.c   items, credit and progress pass through
@@ -23,7 +24,14 @@
 #include "table.h"
 #include "timer.h"
 
-enum timer_kind { TIMER_CALL, TIMER_WORKER, TIMER_HEARTBEAT, TIMER_DEPLOYMENT, TIMER_KEYS };
+enum timer_kind {
+  TIMER_CALL,
+  TIMER_WORKER,
+  TIMER_HEARTBEAT,
+  TIMER_DEPLOYMENT,
+  TIMER_KEYS,
+  TIMER_RECALL
+};
 
 // CALL_ATTACHED: it waits for what another one, its run, will end in; see router_key.h.
 enum call_state { CALL_QUEUED, CALL_DELAYED, CALL_RUNNING, CALL_ABANDONED, CALL_ATTACHED };
@@ -61,13 +69,15 @@ struct call {
   enum call_state state;
   uint32_t peer, deployment, function, worker, attempt, flags;
   uint8_t priority;
-  uint32_t attempts;      // at most
-  uint32_t children;      // calls made in it that have not ended
-  bool started;           // the worker has said so
-  bool ran;               // an attempt before this one did, for certain
-  uint32_t deaths;        // workers that died of it
-  uint32_t resent;        // how often it came back without having been entered
-  struct trials *trials;  // NULL: none has failed
+  uint32_t attempts;          // at most
+  uint32_t children;          // calls made in it that have not ended
+  bool started;               // the worker has said so
+  bool ahead;                 // sent as one that is handed ahead
+  enum cancel_reason ending;  // it is to end so when it is known whether it can be withdrawn; or 0
+  bool ran;                   // an attempt before this one did, for certain
+  uint32_t deaths;            // workers that died of it
+  uint32_t resent;            // how often it came back without having been entered
+  struct trials *trials;      // NULL: none has failed
   struct call_id id;
   uint64_t sequence;  // of the latest dispatch
   int64_t admitted, sent, deadline;
@@ -76,11 +86,19 @@ struct call {
   double workload, predicted;  // seconds on its worker
   int64_t tag;                 // its place in the order, without its priority
   struct share *share;         // whose part of the queue it is in
+  double work;  // seconds there, as its function has taken of late; 0: not known to be short
   struct payload *body;
   struct credit credit;  // of its stream
   bool has_items;        // its client got some
   struct keyed *key;     // NULL: none, or one that is of no more interest
   struct batch *batch;   // in which it stands in a slot, or NULL
+};
+
+// How long the calls of a function take on a worker: seconds, with what they cost beside it.
+struct pace {
+  double mean, workload;  // smoothed
+  double peak;            // the longest of late
+  uint32_t samples;
 };
 
 struct worker {
@@ -104,7 +122,13 @@ struct worker {
   double round_trip;          // seconds, smoothed
   int64_t answered_at;        // when that was measured last
   double *scores;             // per function
-  uint64_t entered;           // the shared page, as last reported
+  struct pace *paces;         // per function
+  double work;                // of all in flight
+  int64_t moved;              // when the first in line has left it last
+  struct timer recall;
+  bool recalling;     // until router_worker_recalled
+  uint64_t recalled;  // none above this sequence was ever taken back
+  uint64_t entered;   // the shared page, as last reported
   uint32_t bad_answers;
   uint32_t quick_deaths;  // in a row, without one finished call
   int64_t ready_at;
@@ -270,6 +294,9 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
                          struct payload *error, int64_t now);
 /// The deadline, or the end of grace, of a call.
 void router_call_timer(struct router *router, struct call *call, int64_t now);
+/// Ends a call whose deadline has passed, or by cancel.
+void router_call_end(struct router *router, struct call *call, enum cancel_reason reason,
+                     int64_t now);
 void router_call_cancel(struct router *router, struct call *call, enum cancel_reason reason,
                         int64_t now);
 /// The call was on a worker that is gone; `alone`: of its calls no other can have been entered.
@@ -332,6 +359,34 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
 void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now);
 struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed);
+/// It is ready and may be given calls.
+bool router_may_serve(const struct router *router, const struct worker *worker);
+
+// router_ahead.c
+/// The worker has calls behind the one in its slot.
+static inline bool router_has_ahead(const struct worker *worker) {
+  return worker->first != worker->last && worker->last->ahead;
+}
+/// How many calls it runs or may run at this moment.
+static inline uint32_t router_slots_used(const struct worker *worker) {
+  return router_has_ahead(worker) ? 1 : worker->in_flight;
+}
+/// A call has ended there with this time in its function.
+void router_ahead_learn(struct worker *worker, const struct call *call, enum message_type type,
+                        int64_t elapsed);
+/// Seconds that `call` is expected to take there; 0: nobody knows that it is short.
+double router_ahead_work(const struct router *router, const struct worker *worker,
+                         const struct call *call);
+/// The worker to which `call`, the oldest that waits, may be handed ahead: none has a slot for it,
+/// or it waits for `awaited` (a place in the deployment, or ROUTER_NONE). NULL: it has to wait.
+struct worker *router_ahead_choose(const struct router *router, const struct deployment *deployment,
+                                   const struct call *call, uint32_t awaited, int64_t now);
+/// A call was handed ahead to `worker`.
+void router_ahead_sent(struct router *router, struct worker *worker);
+/// A call that may be ended without having been entered is asked back first. False: it is to be
+/// ended at once.
+bool router_ahead_withdraw(struct router *router, struct call *call, enum cancel_reason reason);
+void router_ahead_timer(struct router *router, struct worker *worker, int64_t now);
 
 // router_batch.c
 static inline bool router_batches(const struct deployment *deployment, const struct call *call) {

@@ -54,6 +54,9 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->goodbye = NULL;
   memset(worker->scores, 0, deployment->function_count * sizeof *worker->scores);
   memset(worker->runs, 0, deployment->function_count * sizeof *worker->runs);
+  memset(worker->paces, 0, deployment->function_count * sizeof *worker->paces);
+  worker->recalling = false;
+  worker->recalled = 0;
   timers_set(&router->timers, &worker->timer, now + LIMIT_START + LIMIT_BENCHMARK);
   if (router->options.heartbeat)
     timers_set(&router->timers, &worker->heartbeat, now + router->options.heartbeat);
@@ -373,6 +376,7 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   worker->entered = entered;
   timers_cancel(&router->timers, &worker->timer);
   timers_cancel(&router->timers, &worker->heartbeat);
+  timers_cancel(&router->timers, &worker->recall);
   leave_ready(router, worker, WORKER_NONE);
   lose_calls(router, worker, reason, code, now);
   double delay = was_starting || (young && !ours) ? charge(router, worker, reason, code, now)

@@ -18,6 +18,9 @@
 
 enum { HEARTBEAT_MISSES = 3 };
 
+// Short calls are handed ahead behind as much work: it takes as long as a few wake-ups.
+static const int64_t kAhead = 100 * INT64_C(1000);
+
 // What is needed to start workers of a deployment.
 struct deployed {
   char *name;
@@ -71,6 +74,19 @@ static void send_on(struct embedded *embedded, struct action *action, int64_t no
   embedded_notice(embedded, before);
 }
 
+// Takes back what was handed ahead.
+static void take_back(struct embedded *embedded, const struct action *action, int64_t now) {
+  uint32_t worker = action->worker, generation = action->generation, count = 0;
+  uint64_t sequence = action->message.sequence, entering;
+  if (action->type == ROUTER_WITHDRAW) {
+    count = local_withdraw(embedded->local, worker, generation, sequence);
+    router_worker_withdrawn(embedded->router, worker, generation, sequence, count, now);
+  } else if (local_recall(embedded->local, worker, generation, sequence, &entering)) {
+    count = router_worker_recalled(embedded->router, worker, generation, entering, now);
+  }
+  local_forget(embedded->local, worker, count);
+}
+
 // Does what the router has decided.
 void embedded_act(struct embedded *embedded, int64_t now) {
   struct action action;
@@ -84,6 +100,10 @@ void embedded_act(struct embedded *embedded, int64_t now) {
         break;
       case ROUTER_KILL:
         local_kill(embedded->local, action.worker, action.generation);
+        break;
+      case ROUTER_RECALL:
+      case ROUTER_WITHDRAW:
+        take_back(embedded, &action, now);
         break;
       case ROUTER_LOG:
         log_line(embedded->deployed[action.deployment].name, action.text);
@@ -200,7 +220,8 @@ int embedded_open(struct embedded **out) {
   struct router_options options = {.seed = random.seed,
                                    .epoch = random.epoch,
                                    .heartbeat = NANOSECONDS_PER_SECOND,
-                                   .heartbeat_misses = HEARTBEAT_MISSES};
+                                   .heartbeat_misses = HEARTBEAT_MISSES,
+                                   .ahead = kAhead};
   embedded->epoch = random.epoch;
   embedded->router = router_new(&options);
   embedded->client = client_new(random.session);

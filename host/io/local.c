@@ -143,14 +143,14 @@ static void release(struct process *process) {
   free(process);
 }
 
-static uint64_t entered(const struct process *process) {
+static uint64_t entered_of(const struct process *process) {
   return process->page ? atomic_load(&process->page->entered) : 0;
 }
 
 static void lose(struct process *process, enum lost_reason reason, int code) {
   struct local *local = process->local;
   uint32_t worker = process->worker, generation = process->generation;
-  uint64_t last = entered(process);
+  uint64_t last = entered_of(process);
   release(process);
   local->events.lost(local->owner, worker, generation, reason, code, last);
 }
@@ -421,6 +421,27 @@ int local_poll(struct local *local) {
   return (int)(local->messages - before);
 }
 
+// ---- calls taken back ----
+
+bool local_recall(struct local *local, uint32_t worker, uint32_t generation, uint64_t sequence,
+                  uint64_t *entering) {
+  struct process *process = process_of(local, worker);
+  if (!process || process->generation != generation || !process->page) return false;
+  *entering = page_recall(process->page, sequence);
+  return true;
+}
+
+bool local_withdraw(struct local *local, uint32_t worker, uint32_t generation, uint64_t sequence) {
+  struct process *process = process_of(local, worker);
+  return process && process->generation == generation && process->page &&
+         page_withdraw(process->page, sequence);
+}
+
+void local_forget(struct local *local, uint32_t worker, uint32_t count) {
+  struct process *process = process_of(local, worker);
+  for (; process && process->due_place && count; count--) due_less(process);
+}
+
 // ---- the rest ----
 
 void local_kill(struct local *local, uint32_t worker, uint32_t generation) {
@@ -455,11 +476,11 @@ uint32_t local_count(const struct local *local) {
 }
 
 bool local_entered(const struct local *local, uint32_t worker, uint32_t *generation,
-                   uint64_t *sequence) {
+                   uint64_t *entered) {
   const struct process *process = process_of(local, worker);
   if (!process) return false;
   *generation = process->generation;
-  *sequence = entered(process);
+  *entered = entered_of(process);
   return true;
 }
 

@@ -58,6 +58,15 @@ int local_poll(struct local *local);
 int64_t local_deadline(const struct local *local);
 void local_tick(struct local *local, int64_t now);
 
+/// Takes back, in its page, what was handed ahead to a worker up to `sequence`. `*entering`: those
+/// above are not entered. False: that process is gone.
+bool local_recall(struct local *local, uint32_t worker, uint32_t generation, uint64_t sequence,
+                  uint64_t *entering);
+/// The same for the one call `sequence`. False: it may be entered.
+bool local_withdraw(struct local *local, uint32_t worker, uint32_t generation, uint64_t sequence);
+/// No answers will come to `count` calls that were sent to it.
+void local_forget(struct local *local, uint32_t worker, uint32_t count);
+
 /// Workers are numbered below this.
 uint32_t local_count(const struct local *local);
 /// The generation and the last sequence in its page (0: none) of a worker that has a process.

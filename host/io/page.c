@@ -41,3 +41,27 @@ struct page *page_open(int fd) {
 void page_close(struct page *page) {
   if (page) munmap(page, kSize);
 }
+
+static bool is_taken(struct page *page, uint64_t sequence) {
+  return atomic_load(&page->recalled) >= sequence ||
+         atomic_load(&page->withdrawn[sequence % PAGE_WITHDRAWN]) == sequence;
+}
+
+enum page_claim page_claim(struct page *page, uint64_t sequence) {
+  if (is_taken(page, sequence)) return PAGE_TAKEN;
+  atomic_store(&page->entering, sequence);
+  return is_taken(page, sequence) ? PAGE_GIVE_BACK : PAGE_CLAIMED;
+}
+
+uint64_t page_recall(struct page *page, uint64_t sequence) {
+  atomic_store(&page->recalled, sequence);
+  return atomic_load(&page->entering);
+}
+
+bool page_withdraw(struct page *page, uint64_t sequence) {
+  _Atomic uint64_t *place = &page->withdrawn[sequence % PAGE_WITHDRAWN];
+  uint64_t before = atomic_load(place);
+  if (before > atomic_load(&page->entering) && before > atomic_load(&page->recalled)) return false;
+  atomic_store(place, sequence);
+  return atomic_load(&page->entering) < sequence;
+}

@@ -183,6 +183,9 @@ static bool on_message(struct warden *warden, struct message *message) {
     case MESSAGE_PING:
       on_ping(warden, message);
       return true;
+    case MESSAGE_GIVE_BACK:
+      warden->options.look(warden->options.owner);
+      return true;
     default:
       return false;
   }

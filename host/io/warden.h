@@ -24,7 +24,8 @@ struct warden_options {
   /// Called on the warden's thread: every few ms while a claimed call does not end, and once for a
   /// drain when no call runs.
   void (*interrupt)(void *owner);
-  /// Called on the warden's thread a millisecond after warden_look.
+  /// Called on the warden's thread a millisecond after warden_look, and when the router has taken
+  /// calls back.
   void (*look)(void *owner);
   void *owner;
 };

@@ -40,6 +40,12 @@ void executor_exit(int code) {
 
 // ---- what comes ----
 
+static void begin_call(struct executor *executor, lua_State *L, struct message *message) {
+  executor->begun = message->sequence;
+  if (executor_ahead_claim(executor, message)) executor_call_start(executor, L, message);
+  payload_unref(message->body);
+}
+
 static void on_message(struct executor *executor, lua_State *L, struct message *message) {
   if (executor_nested_message(executor, message)) return;
   if (message->type == MESSAGE_CREDIT) {
@@ -54,8 +60,7 @@ static void on_message(struct executor *executor, lua_State *L, struct message *
   }
   executor->last = message->sequence;
   executor->rests = false;
-  executor_call_start(executor, L, message);
-  payload_unref(message->body);
+  if (!executor_ahead_hold(executor, message)) begin_call(executor, L, message);
 }
 
 // Reads without waiting. True: something came, or nothing will come any more.
@@ -75,8 +80,14 @@ static bool receive(struct executor *executor) {
 static void start_calls(struct executor *executor, lua_State *L) {
   struct message message;
   int result = FRAME_MORE;
-  while (!executor->tainted && (result = reader_next(executor->reader, &message)) == FRAME_OK)
-    on_message(executor, L, &message);
+  while (!executor->tainted) {
+    if (executor_ahead_next(executor, &message))
+      begin_call(executor, L, &message);
+    else if ((result = reader_next(executor->reader, &message)) == FRAME_OK)
+      on_message(executor, L, &message);
+    else
+      break;
+  }
   if (result == FRAME_OK || result == FRAME_MORE) return;
   const char *reason;
   uint64_t offset;
@@ -128,7 +139,7 @@ bool executor_turn(struct executor *executor, lua_State *L, int64_t until) {
   executor_flush(executor);
   if (shall_end(executor)) return false;
   // Also while calls come in all the time; who is cancelled is to be resumed at once.
-  if (executor_call_cancels(executor, L)) until = 0;
+  if (executor_call_cancels(executor, L) || executor_ahead_ready(executor)) until = 0;
   bool came = false, open = !executor->router_gone;
   wait_begin(&executor->wait);
   while (open && !came && wait_again(&executor->wait) && wait_now() < until)
@@ -320,6 +331,7 @@ int executor_main(int data, int control, int page) {
     return EXIT_USAGE;
   }
   struct executor executor = {.data = data, .measure_fd = -1};
+  executor.held_end = &executor.held;
   executor.page = page_open(page);
   executor.L = vm_open(VM_WORKER);
   if (!executor.page || !executor.L) return EXIT_INTERNAL;

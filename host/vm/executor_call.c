@@ -367,9 +367,9 @@ static struct running *running_of(struct executor *executor, const lua_State *co
   return running;
 }
 
-// A sequence that was seen is that of a call that waits, or has ended.
-static bool was_seen(void *owner, uint64_t sequence) {
-  return sequence <= ((struct executor *)owner)->last;
+// A sequence that was begun is that of a call that waits, or has ended.
+static bool was_begun(void *owner, uint64_t sequence) {
+  return sequence <= ((struct executor *)owner)->begun;
 }
 
 bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence) {
@@ -392,7 +392,7 @@ int executor_call_cancels(struct executor *executor, lua_State *L) {
   uint64_t sequence;
   enum cancel_reason reason;
   int count = 0;
-  while (warden_next_cancel(executor->warden, was_seen, executor, &sequence, &reason)) {
+  while (warden_next_cancel(executor->warden, was_begun, executor, &sequence, &reason)) {
     struct running *running = executor->running;
     while (running && running->call.sequence != sequence) running = running->next;
     if (!running) {

@@ -48,6 +48,11 @@ struct running {
 // What gathers to be written is the executor's, but when it has left it to the warden, should it lie
 // for long.
 enum out_owner { OUT_OWN, OUT_LEFT, OUT_WARDEN };
+// A call that was handed ahead and waits until those before it have ended.
+struct held {
+  struct message call;
+  struct held *next;
+};
 
 // Steps that may run out of memory, called under protection.
 enum { STEP_PREPARE, STEP_ANSWER, STEP_READ, STEP_CHECK, STEP_REPLY, STEPS };
@@ -62,11 +67,14 @@ struct executor {
   struct reader *reader;
   struct buffer out;
   _Atomic int out_owner;  // enum out_owner: who may touch it
+  int64_t gathers;        // answers: since when, while calls follow one another
   int64_t written;        // when an item, or progress, was
   int waiting;            // calls that await credit
   struct wait wait;
   struct executor_callbacks callbacks;
-  uint64_t last;          // sequence
+  uint64_t last;   // sequence that came
+  uint64_t begun;  // sequence that was begun, or dropped: they are in order
+  struct held *held, **held_end;
   uint64_t epoch;         // of the router
   struct client *client;  // of the calls that functions make
   uint32_t generation;
@@ -124,6 +132,20 @@ void executor_look(void *owner);
 
 /// Writes what is queued, waiting until the router takes it.
 void executor_flush(struct executor *executor);
+
+// ---- calls handed ahead (executor_ahead.c) ----
+
+/// Whether a call that came has to wait. Then it is kept, and its body with it.
+bool executor_ahead_hold(struct executor *executor, const struct message *call);
+
+/// Takes the next one that waits, if it may begin now; its body is the caller's.
+bool executor_ahead_next(struct executor *executor, struct message *call);
+
+/// Whether executor_ahead_next would give one.
+bool executor_ahead_ready(const struct executor *executor);
+
+/// The executor turns to this call. False: the router has taken it back, it is not to be entered.
+bool executor_ahead_claim(struct executor *executor, const struct message *call);
 
 // ---- calls (executor_call.c) ----
 

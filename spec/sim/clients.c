@@ -241,6 +241,7 @@ void clients_open(struct world *world) {
   struct chance *chance = &world->chance;
   world->people_count = 1 + chance_below(chance, CLIENTS);
   int64_t gap = world->life->seconds ? chance_magnitude(chance, MILLISECONDS(8), 6)
+                : world->brisk       ? chance_magnitude(chance, MICROSECONDS(1), 5)
                                      : chance_magnitude(chance, MICROSECONDS(30), 14);
   for (uint32_t i = 0; i < world->people_count; i++) {
     struct person *person = &world->people[i];

@@ -230,10 +230,14 @@ void judge_dispatched(struct world *world, const struct action *action) {
           "call %u is sent to a worker that is not ready", record->number);
   REQUIRE(world, !seat->retiring && !seat->leaving, "call %u is sent to a worker that goes",
           record->number);
-  REQUIRE(world,
-          world->follow ||
-              seat->batch_count < slots_with(record_app(world, record), seat, record->function),
-          "call %u is sent to a worker without a free slot", record->number);
+  record->ahead = (message->flags & CALL_AHEAD) != 0;
+  if (record->ahead)
+    ahead_sent(world, seat, record);
+  else
+    REQUIRE(world,
+            world->follow ||
+                seat->batch_count < slots_with(record_app(world, record), seat, record->function),
+            "call %u is sent to a worker without a free slot", record->number);
   REQUIRE(world, !avoids(world, record_app(world, record), record, action->worker),
           "call %u is tried again on a worker that failed it", record->number);
   batch_dispatched(world, record, action);
@@ -243,6 +247,8 @@ void judge_dispatched(struct world *world, const struct action *action) {
   record->generation = action->generation;
   check_fair(world, record);
   record->stood_back = false;
+  record->sent_at = world->now;
+  record->work = ahead_work(world, seat, record);
   truth_move(world, record, IN_SLOT);
   world->statistics->dispatched++;
 }
@@ -445,6 +451,7 @@ void judge_step(struct world *world) {
   uint32_t app = world->step % world->app_count;
   compare_app(world, app);
   compare_seat(world, world->step % world->seat_count);
+  ahead_step(world, world->step % world->seat_count);
   if (world->step % LOOK_EVERY == 0 || world->apps[app].queued == 1)
     check_waiting(world, &world->apps[app]);
   if (world->tick && world->step % LOOK_EVERY < LOOK_EVERY / 4)

@@ -249,6 +249,50 @@ static bool take_cancel(struct process *process, uint64_t sequence) {
   return false;
 }
 
+// The next call of those handed ahead: false if it cannot be entered now, or is not there any more.
+static bool claim(struct world *world, uint32_t number, struct held *held) {
+  struct process *process = &world->processes[number];
+  // Others may act between the two looks and the claim.
+  if (!held->looked) {
+    if (ahead_taken(process, held->sequence)) {
+      take_cancel(process, held->sequence);
+      drop(process, held);
+      return false;
+    }
+    held->looked = true;
+    if (chance_below(&world->chance, 4) == 0) return false;
+  }
+  if (!held->claimed) {
+    held->claimed = true;
+    process->entering = held->sequence;
+    if (chance_below(&world->chance, 4) == 0) return false;
+  }
+  if (ahead_taken(process, held->sequence)) {
+    give_back(world, number, held);
+  } else if (take_cancel(process, held->sequence)) {
+    say_cancelled(world, number, held, EXECUTED_NO);
+  } else {
+    return true;
+  }
+  drop(process, held);
+  return false;
+}
+
+static bool runs_one(const struct process *process) {
+  for (uint32_t i = 0; i < process->held_count; i++)
+    if (process->held[i].entered) return true;
+  return false;
+}
+
+static void plan_entry(struct world *world, uint32_t number) {
+  struct process *process = &world->processes[number];
+  if (process->entry_planned) return;
+  process->entry_planned = true;
+  int64_t most = chance_below(&world->chance, 32) ? MICROSECONDS(1) : MILLISECONDS(3);
+  int64_t delay = chance_time(&world->chance, most);
+  event_add(world, world->now + delay, WORKER_ENTERS, number, process->generation);
+}
+
 // The next call of a batch from `held` on, or NULL.
 static struct held *member(struct process *process, struct held *held, uint64_t batch) {
   for (; held < process->held + process->held_count; held++)
@@ -277,6 +321,7 @@ static void enter(struct world *world, uint32_t number, uint64_t batch) {
   process->entered = batch;
   for (struct held *held = process->held; (held = member(process, held, batch)); held++) {
     held->entered = true;
+    held->entered_at = world->now;
     may_hang &= !held->record->default_timeout;
     truth_entered(world, held->record);
     if (!chance_one_in(&world->chance, world->rates.says_started)) continue;
@@ -319,9 +364,15 @@ void process_enters(struct world *world, const struct event *event) {
   if (!process->alive || process->generation != event->generation) return;
   process->entry_planned = false;
   for (uint32_t i = 0; i < process->held_count && process->alive;) {
-    uint64_t batch = process->held[i].batch;
-    if (process->held[i].entered || batch > process->seen) {
+    struct held *held = &process->held[i];
+    uint64_t batch = held->batch;
+    if (held->entered || batch > process->seen) {
       i++;
+    } else if (held->ahead && runs_one(process)) {
+      break;
+    } else if (held->ahead && !claim(world, event->who, held)) {
+      plan_entry(world, event->who);
+      break;
     } else if (fault(world, world->rates.dies_unentered)) {
       process_dies(world, event->who, event->generation, LOST_SIGNAL, 11);
     } else {
@@ -352,9 +403,10 @@ static void get_call(struct world *world, uint32_t number, const struct message 
                         .batch = message->sequence + message->batch,
                         .is_one = (message->flags & CALL_BATCH) != 0,
                         .attempt = message->attempt,
+                        .ahead = (message->flags & CALL_AHEAD) != 0,
                         .credit = credit_of(message->credit)};
   process->seen = message->sequence;
-  if (take_cancel(process, message->sequence)) {
+  if (!held->ahead && take_cancel(process, message->sequence)) {
     cancel_unentered(world, number, message->sequence);
   } else if (process->leaving) {
     give_back(world, number, held);
@@ -376,8 +428,9 @@ static void get_cancel(struct world *world, uint32_t number, const struct messag
   struct process *process = &world->processes[number];
   struct held *held = member(process, process->held, message->sequence);
   if (!held) held = process_held(process, message->sequence);
-  if (!held || message->sequence > process->seen) {
-    if (message->sequence > process->seen && process->cancel_count < HELD)
+  bool later = message->sequence > process->seen || (held && held->ahead && !held->entered);
+  if (!held || later) {
+    if (later && process->cancel_count < HELD)
       process->cancels[process->cancel_count++] = message->sequence;
     return;
   }
@@ -471,7 +524,7 @@ static void answer(struct world *world, uint32_t number, const struct held *held
     struct message message = process_about(world, held, raises ? MESSAGE_ERROR : MESSAGE_RESULT);
     // `code` means nothing in ERROR; here it tells truth.c that the function raised.
     message.code = raises;
-    message.elapsed = world->apps[held->record->deployment].service[held->record->function];
+    message.elapsed = world->now - held->entered_at;
     message.body = raises ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES)
                           : result_of(held->record, held->sequence);
     process_says(world, number, &message, false);
@@ -505,5 +558,6 @@ void process_ends(struct world *world, const struct event *event) {
   if (fault(world, world->rates.deaf)) process->deaf = true;
   if (fault(world, world->rates.paused))
     process->paused_until = world->now + chance_magnitude(&world->chance, MILLISECONDS(50), 7);
+  if (process->held_count && !runs_one(process)) plan_entry(world, event->who);
   end_if_done(world, event->who);
 }

@@ -145,6 +145,12 @@ void shell_actions(struct world *world) {
       case ROUTER_KILL:
         kill(world, &action);
         break;
+      case ROUTER_RECALL:
+        ahead_recalled(world, &action);
+        break;
+      case ROUTER_WITHDRAW:
+        ahead_withdrawn(world, &action);
+        break;
       case ROUTER_LOG:
         trace(world, ROUTER_LOGS, action.deployment, (uint32_t)strlen(action.text), NULL);
         break;

@@ -9,7 +9,7 @@ local SEARCHED = '--seeds 1-200 --steps 100000'
 local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
   'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal', 'DuplicateId', 'Unsupported',
-  'calls attached', 'outcomes given again',
+  'calls attached', 'outcomes given again', 'handed ahead', 'recalled', 'withdrawn', 'given back after a recall',
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',

@@ -34,6 +34,7 @@ static void unlink_record(struct world *world, struct record *record) {
 static void leave_slot(struct world *world, struct record *record) {
   struct seat *seat = &world->seats[record->worker];
   uint32_t i = 0;
+  ahead_leaves(world, seat, record);
   while (seat->slots[i] != record) i++;
   seat->slots[i] = seat->slots[--seat->slot_count];
   seat->batch_count -= !batch_members(seat, record);
@@ -318,7 +319,10 @@ static void retiree_lost(struct world *world, struct app *app) {
 
 static void answered(struct world *world, struct seat *seat, const struct message *message) {
   struct record *record = truth_slot_of(world, seat, message);
-  if (!record || (record->passed && message->type == MESSAGE_GIVE_BACK)) {
+  if (!record && message->type == MESSAGE_GIVE_BACK &&
+      (message->sequence <= seat->recalled || message->sequence <= seat->withdrawn)) {
+    world->statistics->late_backs++;
+  } else if (!record || (record->passed && message->type == MESSAGE_GIVE_BACK)) {
     seat->bad_answers++;
     world->statistics->bad_answers++;
   } else if (message->type == MESSAGE_GIVE_BACK) {
@@ -330,6 +334,7 @@ static void answered(struct world *world, struct seat *seat, const struct messag
     seat->finished++;
     uint64_t most = record_app(world, record)->functions[record->function].max_calls;
     if (most && ++seat->runs[record->function] >= most) mark(world, seat);
+    if (message->type == MESSAGE_RESULT) ahead_ended(world, seat, record, message->elapsed);
     if (message->type == MESSAGE_ERROR && !record->answered &&
         record_app(world, record)->functions[record->function].retry_on && message->code &&
         try_again(world, record)) {

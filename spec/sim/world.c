@@ -90,10 +90,11 @@ static void draw_app(struct world *world, struct app *app) {
   app->scored = chance_below(chance, 2);
   int64_t scale = world->life->seconds && chance_below(chance, 2)
                       ? chance_magnitude(chance, MILLISECONDS(1), 8)
-                      : chance_magnitude(chance, MICROSECONDS(20), 12);
+                  : world->brisk ? chance_magnitude(chance, 500, 4)
+                                 : chance_magnitude(chance, MICROSECONDS(20), 12);
   for (uint32_t i = 0; i < app->function_count; i++) {
     app->functions[i] = (struct router_function){
-        .concurrency = concurrencies[chance_below(chance, 7)],
+        .concurrency = concurrencies[chance_below(chance, world->brisk ? 4 : 7)],
         .timeout = chance_below(chance, 3) ? 0 : chance_magnitude(chance, MILLISECONDS(20), 8),
         .idempotent = !chance_below(chance, 3),
         .benchmarked = app->scored,
@@ -118,8 +119,10 @@ static void draw(struct world *world) {
   world->epoch = chance_next(chance);
   world->heartbeat = heartbeats[chance_below(chance, 3)];
   world->misses = 3;
+  world->ahead = chance_below(chance, 4) ? MICROSECONDS(100) : 0;
   world->slack = chance_below(chance, 2) ? 0 : MILLISECONDS(5);
-  world->worker_latency = chance_magnitude(chance, MICROSECONDS(5), 10);
+  world->brisk = chance_below(chance, 3) == 0;
+  world->worker_latency = chance_magnitude(chance, MICROSECONDS(5), world->brisk ? 4 : 10);
   world->faults_until = world->span - world->span / 10;
   world->calls_until = world->span - world->span / 25;
   if (world->life->seconds) world->faults_until -= chance_time(chance, world->span / 3);
@@ -134,7 +137,7 @@ static void draw(struct world *world) {
 
 static void open_router(struct world *world) {
   struct router_options options = {chance_next(&world->chance), world->epoch, world->heartbeat,
-                                   world->misses};
+                                   world->misses, world->ahead};
   world->router = router_new(&options);
   for (uint32_t i = 0; i < world->app_count; i++) {
     struct app *app = &world->apps[i];

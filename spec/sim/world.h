@@ -12,6 +12,7 @@
 //   batches.c    what both of them know about batches
 //   keys.c       idempotency keys: what is one run, what is kept
 //   judge.c      holds each action of the router against that
+//   ahead.c      the same for calls that are handed ahead
 #pragma once
 
 #include <stdbool.h>
@@ -36,7 +37,8 @@ enum {
   FUNCTIONS = 4,
   WORKERS = 8,  // of one deployment
   SEATS = DEPLOYMENTS * (WORKERS + 1),
-  HELD = 32,  // calls that a process can have; the router gives it 16 at most
+  HELD = 128,  // calls that a process can have; the router gives it 16 at most, or 101 short ones
+  TIMES = 16,
   CHARGES = 5,
   KEYS = 4,  // of one function
   BUDGET = 10,
@@ -121,6 +123,9 @@ struct record {
   bool has_children;
   double workload;
   uint32_t worker, generation, attempt;  // of the latest dispatch
+  bool ahead;                            // it was
+  int64_t sent_at;
+  double work;  // what it was to take there at least, nanoseconds
   uint64_t sequence;
   uint64_t batch;    // sequence of the first one that was dispatched with it
   bool stood_back;   // it has waited while its worker was busy
@@ -174,7 +179,8 @@ struct held {
   uint64_t batch;  // sequence of the last of its batch
   bool is_one;     // its function takes batches
   uint32_t attempt;
-  bool entered, cancelled;
+  bool ahead, looked, claimed, entered, cancelled;
+  int64_t entered_at;
   struct credit credit;
   uint64_t yielded;     // items
   uint32_t items_left;  // to be yielded before it ends
@@ -195,8 +201,10 @@ struct process {
   uint32_t slowness;
   uint64_t entered, entered_safe;  // the shared page; as it was when the oldest message that has
                                    // not arrived was sent
-  uint32_t under_way;              // messages that have not arrived
-  uint64_t seen;                   // the highest sequence that came
+  uint64_t entering, recalled;     // also on the page
+  uint64_t withdrawn[64];
+  uint32_t under_way;  // messages that have not arrived
+  uint64_t seen;       // the highest sequence that came
   struct held held[HELD];
   uint32_t held_count;
   uint64_t cancels[HELD];  // for calls that have not come yet
@@ -222,7 +230,14 @@ struct seat {
   uint64_t finished, starts, runs[FUNCTIONS];
   uint32_t bad_answers, unanswered;
   uint64_t pings;
-  bool start_owed;  // in this step
+  bool start_owed;      // in this step
+  uint64_t recalled;    // calls up to this sequence
+  uint64_t withdrawn;   // the highest sequence
+  int64_t moved_at;     // when the first in line has left it last
+  struct times {        // of one function
+    int64_t of[TIMES];  // the latest, by number modulo TIMES
+    uint32_t count;
+  } times[FUNCTIONS];
   struct record *slots[HELD];
   uint32_t slot_count;   // calls in `slots`
   uint32_t batch_count;  // batches of them: what takes a slot
@@ -277,6 +292,7 @@ struct statistics {
   int64_t lived;  // virtual nanoseconds
   uint64_t items, credits, overdrawn, progress;
   uint64_t results, retried, refused_retries, requeued, dispatched;
+  uint64_t ahead, recalled, withdrawn, late_backs;
   uint64_t batches;  // of more than one call
   uint64_t kills, starts, recycled, canaries, failed, zombies, bad_answers, grace_kills,
       heartbeat_kills, reserved;
@@ -291,10 +307,12 @@ struct world {
   int64_t span;  // how old it becomes, see world_age
   int64_t faults_until, calls_until, drain_at, faults_stopped_at;
   bool faults, calling, draining;
+  bool brisk;  // many calls of short functions
 
   struct router *router;
   uint64_t epoch;
   int64_t heartbeat, slack;  // slack: how late the shell is at most
+  int64_t ahead;             // as router_options.ahead
   uint32_t misses;
   int64_t worker_latency;
   struct rates rates;
@@ -480,6 +498,22 @@ void batch_dispatched(struct world *world, struct record *record, const struct a
 bool batch_over(const struct world *world, const struct seat *seat, const struct record *record);
 /// After a step: nobody waits for others who should not.
 void batch_check_waiting(struct world *world, struct app *app);
+// ahead.c
+/// A call has ended with this time in its function.
+void ahead_ended(struct world *world, struct seat *seat, const struct record *record,
+                 int64_t elapsed);
+void ahead_sent(struct world *world, const struct seat *seat, const struct record *record);
+/// What the call is to take there at least, nanoseconds; 0: it is not known to be short.
+double ahead_work(const struct world *world, const struct seat *seat, const struct record *record);
+/// Before `record` leaves the seat.
+void ahead_leaves(struct world *world, struct seat *seat, const struct record *record);
+/// Carries out ROUTER_RECALL.
+void ahead_recalled(struct world *world, const struct action *action);
+void ahead_withdrawn(struct world *world, const struct action *action);
+/// Whether a process finds that its call was taken back.
+bool ahead_taken(const struct process *process, uint64_t sequence);
+/// After a step.
+void ahead_step(struct world *world, uint32_t number);
 
 // keys.c
 /// What a call of a client may have to do with keys.

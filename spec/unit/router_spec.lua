@@ -2,6 +2,7 @@ local program = require 'spec.support.program'
 
 describe('the router', function()
   program.checks('check_router')
+  program.checks('check_router_ahead')
   program.checks('check_router_assign')
   program.checks('check_router_batch')
   program.checks('check_router_fair')
