@@ -82,7 +82,7 @@ void ahead_recalled(struct world *world, const struct action *action) {
   uint64_t until = action->message.sequence, entering = process->entering;
   REQUIRE(world, seat->standing && seat->generation == action->generation,
           "calls of a process that is gone are recalled");
-  REQUIRE(world, seat->slot_count > 1 && world->now - begun(seat) >= kLate,
+  REQUIRE(world, seat->given_up || (seat->slot_count > 1 && world->now - begun(seat) >= kLate),
           "calls are recalled from a worker that is not late");
   uint32_t count = 0;
   process->recalled = seat->recalled = until;

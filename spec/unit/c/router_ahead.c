@@ -171,7 +171,9 @@ static void taken_back(void) {
   scene_pass(&scene, MICROSECONDS(1));
   EXPECT(recalls(&scene, 0, &last));
   EXPECT_EQUAL(calls[4].sequence, last);
-  EXPECT(scene_sends(&scene, 0, MESSAGE_GIVE_BACK, NULL));
+  struct message told;
+  EXPECT(scene_sends(&scene, 0, MESSAGE_GIVE_BACK, &told));
+  EXPECT(told.sequence == last && told.attempt == 1 && told.epoch == EPOCH);
   EXPECT_EQUAL(3, recalled(&scene, 0, calls[1].sequence));
   EXPECT(scene_is_given_nothing(&scene, 0));
   answer(&scene, 0, calls[1], MILLISECONDS(2));
