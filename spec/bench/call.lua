@@ -82,6 +82,16 @@ local function concurrent()
   end
 end
 
+-- A function that costs a millisecond however much it is given.
+local function batched()
+  for _, placement in ipairs { 'one', 'free' } do
+    local plain = farside(placement, ('slow %g'):format(kSeconds), 1)
+    local row = farside(placement, ('batched %g'):format(kSeconds), 1)
+    print_row(('farside, 64 in flight, 1 worker, 1 ms a run, %s'):format(placement), plain)
+    print_row(('the same, batches of 32, %s'):format(placement), row, ('%.1f x without'):format(row.rate / plain.rate))
+  end
+end
+
 local function bulk()
   for _, placement in ipairs { 'one', 'free' } do
     local plain = bare(placement, ('bulk 60 %d'):format(kBulk))
@@ -100,6 +110,7 @@ local function measure()
   one_in_flight(base)
   one_call_a_worker()
   concurrent()
+  batched()
   bulk()
   local median, worst = first_result()
   print(('farside run to the first result, 2 workers: median %.1f ms, worst of 15 %.1f ms (aim 40)'):format(median, worst))

@@ -57,13 +57,18 @@ local says = app.remote { batch = { max_size = 2, max_wait = 0.1 } } (function(l
   return { tostring(err), tostring(err), n = #list }
 end)
 local pid = app.remote { concurrency = 4 } (function() return ffi.C.getpid() end)
+local held = app.remote { concurrency = 4 } (function(seconds)
+  local stop = farside.now() + seconds
+  while farside.now() < stop do end
+end)
+local beside = app.remote { batch = { max_size = 8, max_wait = 0.01 }, concurrency = 4 } (answer)
 local outer = app.remote { batch = { max_size = 2, max_wait = 0.1 }, concurrency = 4 } (function(list)
   local call = farside.call()
   for i, element in ipairs(list) do list[i] = { pid:with { timeout = 5 }(), element[1], call.attempt, call.deadline } end
   return list
 end)
 return { app = app, embed = embed, patient = patient, wrong = wrong, gaps = gaps, spin = spin, deadly = deadly,
-  once = once, says = says, pid = pid, outer = outer }
+  once = once, says = says, held = held, beside = beside, pid = pid, outer = outer }
 ]]
 
 local HEAD = [[
@@ -209,6 +214,47 @@ describe('a function with batch', function()
       one, two = d.spin:with { timeout = 0.3 }:spawn(3), d.spin:spawn(0)
       print(select(2, outcome(one)).name)
       print(two:await() == before)
+    ]])
+  end)
+
+  it('leaves out a call that is cancelled before it runs', function()
+    prints('Cancelled\n1\t2\n', [[
+      local before = d.held:spawn(0.4)
+      local one, two = d.beside:spawn(1), d.beside:spawn(2)
+      farside.sleep(0.15)
+      one:cancel()
+      print(select(2, outcome(one)).name)
+      local result = two:await()
+      print(result.size, result.what)
+    ]])
+  end)
+
+  it('does not run when all are cancelled before it does', function()
+    prints('Cancelled\nCancelled\n1\n', [[
+      local first = d.beside('x').run
+      local before = d.held:spawn(0.4)
+      local one, two = d.beside:spawn(1), d.beside:spawn(2)
+      farside.sleep(0.15)
+      two:cancel()
+      one:cancel()
+      print(select(2, outcome(one)).name)
+      print(select(2, outcome(two)).name)
+      before:await()
+      print(d.beside('y').run - first)
+    ]])
+  end)
+
+  it('answers a call whose arguments cannot be read, and runs for the others', function()
+    prints('UnknownClass\tno\n2\t1\n2\t3\n', [[
+      local Ghost = {}
+      debug.getfenv(require('farside.future').handle())[0]:add('Ghost', Ghost)  -- no worker knows it
+      local futures = spawn(d.embed, 1, setmetatable({}, Ghost), 3)
+      local _, err = outcome(futures[2])
+      print(err.name, err.executed)
+      for i = 1, 3, 2 do
+        local result = futures[i]:await()
+        print(result.size, result.what)
+      end
     ]])
   end)
 

@@ -1,4 +1,4 @@
--- One measurement in a process of its own: client.lua one|many|concurrent|bulk|map SECONDS. Prints p50 us, p99 us, calls per second, bytes per second, workers.
+-- One measurement in a process of its own: client.lua WHAT SECONDS, WHAT as at the end. Prints p50 us, p99 us, calls per second, bytes per second, workers.
 package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
 
 local ffi = require 'ffi'
@@ -89,6 +89,8 @@ elseif what == 'many' then
   many(deploy.square, 64)
 elseif what == 'concurrent' then
   many(deploy.square_many, 64)
+elseif what == 'slow' or what == 'batched' then
+  many(deploy[what], 64)
 elseif what == 'map' then
   map(deploy.square)
 elseif what == 'bulk' then

@@ -15,4 +15,20 @@ local echo = app.remote(function(bytes)
   return bytes
 end)
 
-return { app = app, square = square, square_many = square_many, echo = echo }
+local function compute()
+  local stop = farside.now() + 0.001
+  while farside.now() < stop do end
+end
+
+local slow = app.remote(function(x)
+  compute()
+  return x
+end)
+
+local batched = app.remote { batch = {} } (function(list)
+  compute()
+  for i, element in ipairs(list) do list[i] = element[1] end
+  return list
+end)
+
+return { app = app, square = square, square_many = square_many, echo = echo, slow = slow, batched = batched }
