@@ -90,8 +90,8 @@ static const struct call *first_of(const struct queue *queue, uint8_t priority) 
   return first;
 }
 
-// The least tag that a call of a client may get, and how far its calls stand apart. For one below its
-// share both are those of the calls in the queue, whatever the times they were given once.
+// The least tag that a call of a client may get, and how far its calls stand apart. For one below
+// its share both are those of the calls in the queue, whatever the times they were given once.
 static int64_t place(const struct deployment *deployment, const struct share *share,
                      uint8_t priority, int64_t now, double *apart) {
   uint32_t clients = deployment->waiting_shares + !share->waiting;
