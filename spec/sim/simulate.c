@@ -82,8 +82,8 @@ static void print(const struct statistics *statistics) {
   };
   printf("%12" PRIi64 " virtual seconds\n%12" PRIu64 " steps\n",
          statistics->lived / NANOSECONDS_PER_SECOND, statistics->steps);
-  for (int kind = 0; kind < HAPPENINGS; kind++)
-    printf("%12" PRIu64 " event: %s\n", statistics->events[kind], event_name(kind));
+  for (uint32_t kind = 0; kind < HAPPENINGS; kind++)
+    printf("%12" PRIu64 " event: %s\n", statistics->events[kind], event_name((enum happening)kind));
   for (int name = 0; name < ERROR_NAMES; name++)
     if (statistics->outcomes[name])
       printf("%12" PRIu64 " %s\n", statistics->outcomes[name], error_text((enum error_name)name));
