@@ -221,7 +221,12 @@ void client_checks(struct world *world, uint32_t number) {
 
 void client_hears(struct world *world, uint32_t number, struct message *message) {
   struct record *record = record_find(world, message->id);
-  if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR) record->heard = true;
+  if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR) {
+    record->heard = true;
+    REQUIRE(world, record->refusal >= 0 || world->now <= record->deadline + SECONDS(1),
+            "a client hears of the end of its call %u %.3f s after its deadline", record->number,
+            (double)(world->now - record->deadline) / 1e9);
+  }
   client_message(world->people[number].client, message, world->now);
   client_checks(world, number);
 }

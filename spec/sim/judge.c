@@ -1,4 +1,21 @@
 // What the router does, held against the truth.
+//
+// What has to hold in all worlds, and where that is looked at:
+//
+//   I1   each call has one outcome            judge_outcome (no second one), judge_step (owed ones)
+//   I2   until its deadline and a second      judge_outcome, check_deadlines; at the client:
+//                                             client_hears
+//   I3   a function is entered once           truth_entered (attempts at most)
+//   I4   `executed` tells the truth           check_error, truth_entered
+//   I5   a result is that of its attempt      check_result, and only what truth.c lets through is
+//                                             relayed: none of a process that was given up
+//   I6   attempts have a number and a budget  judge_dispatched, try_again in truth.c
+//   I7   slots, calls of one client           judge_dispatched, judge_step
+//   I8   counts are those of their owners     compare_app, compare_seat
+//   I9   no call waits beside a free worker   check_waiting (but for one that will end it sooner),
+//                                             batch_check_waiting
+//   I16  once the faults have stopped, all    settle in world.c, judge_quiet
+//        ends and all workers are ready
 #include <inttypes.h>
 #include <string.h>
 
@@ -448,6 +465,9 @@ void judge_step(struct world *world) {
   REQUIRE(world, !world->starts_owed, "a worker that has served is not replaced at once");
   REQUIRE(world, !world->follow, "%u calls of a batch are missing", world->follow);
   for (uint32_t i = 0; i < world->app_count; i++) batch_check_waiting(world, &world->apps[i]);
+  const struct person *person = &world->people[world->step % world->people_count];
+  REQUIRE(world, person->calls <= LIMIT_IN_FLIGHT, "a client has %u calls in flight",
+          person->calls);
   uint32_t app = world->step % world->app_count;
   compare_app(world, app);
   compare_seat(world, world->step % world->seat_count);
