@@ -82,7 +82,9 @@ void ahead_recalled(struct world *world, const struct action *action) {
   uint64_t until = action->message.sequence, entering = process->entering;
   REQUIRE(world, seat->standing && seat->generation == action->generation,
           "calls of a process that is gone are recalled");
-  REQUIRE(world, seat->given_up || (seat->slot_count > 1 && world->now - begun(seat) >= kLate),
+  // The router decides before what else happens in the same step is done.
+  bool has_changed = seat->given_up || seat->back_step == world->step;
+  REQUIRE(world, has_changed || (seat->slot_count > 1 && world->now - begun(seat) >= kLate),
           "calls are recalled from a worker that is not late");
   uint32_t count = 0;
   process->recalled = seat->recalled = until;
@@ -123,6 +125,7 @@ void ahead_withdrawn(struct world *world, const struct action *action) {
             "call %u is withdrawn, and does not end", record->number);
     truth_move(world, seat->slots[i], IN_QUEUE);
     world->statistics->withdrawn++;
+    seat->back_step = world->step;
     break;
   }
   router_worker_withdrawn(world->router, action->worker, action->generation, sequence, taken,

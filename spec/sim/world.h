@@ -233,6 +233,7 @@ struct seat {
   bool start_owed;      // in this step
   uint64_t recalled;    // calls up to this sequence
   uint64_t withdrawn;   // the highest sequence
+  uint32_t back_step;   // in which a call was withdrawn last
   int64_t moved_at;     // when the first in line has left it last
   struct times {        // of one function
     int64_t of[TIMES];  // the latest, by number modulo TIMES
