@@ -296,9 +296,10 @@ static void begin_run(struct router *router, struct keyed *keyed, struct call *c
   run->key = keyed;
 }
 
-// Whether `maker`, or whatever waits for it, is `run`.
+// Whether `maker`, or whatever waits for it, is `run` or runs in one batch with it.
 static bool serves(const struct router *router, const struct call *maker, const struct call *run,
                    int *left) {
+  if (maker && maker->batch && maker->batch == run->batch) return true;
   if (!maker || maker == run || --*left < 0) return maker == run;
   if (!router_key_is_run(maker))
     return serves(router, table_find(&router->calls, maker->parent), run, left);

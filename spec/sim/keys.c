@@ -10,6 +10,8 @@
 #include "../../host/core/payload.h"
 #include "world.h"
 
+enum { MOST_MAKERS = 1000 };
+
 static const char *const names[KEYS] = {"a", "order 2", "order 20", "d"};
 
 // ---- clients ----
@@ -72,6 +74,17 @@ static void attach(struct world *world, struct record *record, struct record *ru
   world->statistics->attached++;
 }
 
+// Whether `maker`, or whatever waits for it, is `run` or runs in one batch with it.
+static bool serves(const struct record *maker, const struct record *run, int left) {
+  if (!maker || maker->where == AT_END || left < 0) return false;
+  if (maker == run) return true;
+  if (maker->where == IN_SLOT && run->where == IN_SLOT && maker->batch == run->batch) return true;
+  if (!maker->is_run) return !maker->answered && serves(maker->parent, run, left - 1);
+  for (const struct record *record = maker->attached; record; record = record->next)
+    if (serves(record->parent, run, left - 1)) return true;
+  return false;
+}
+
 static void end_at_once(struct world *world, struct record *record, int refusal) {
   record->refusal = refusal;
   record->where = AT_END;
@@ -88,6 +101,9 @@ bool key_admits(struct world *world, struct record *record, struct message *mess
     end_at_once(world, record, ERROR_UNSUPPORTED);
   } else if (other) {
     end_at_once(world, record, ERROR_DUPLICATE_ID);
+  } else if (key->run && !is_kept(key) && serves(record->parent, key->run, MOST_MAKERS)) {
+    content = key->run->number;
+    end_at_once(world, record, ERROR_OVERLOADED);
   } else {
     bool kept = is_kept(key);
     record->run = key->run ? key->run : begin_run(world, record, key);
