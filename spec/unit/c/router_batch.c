@@ -349,6 +349,22 @@ static void deadlock_is_seen(void) {
   scene_close(&scene);
 }
 
+// It would wait for a call that ends with its maker.
+static void own_key_is_refused(void) {
+  struct scene scene = open_with(kBatch, 1);
+  struct message calls[2];
+  struct message keyed = {.remaining = SECONDS(5), .key = "k", .key_size = 1};
+  keyed.body = payload_copy("\x90", 1);
+  scene_call_with(&scene, PEER, keyed);
+  call_many(&scene, 1);
+  scene_pass(&scene, MILLISECONDS(5));
+  take_batch(&scene, 0, 2, calls);
+  keyed.parent = calls[1].id;
+  keyed.body = payload_copy("\x90", 1);
+  scene_fails(&scene, scene_call_with(&scene, PEER, keyed), "Overloaded", "no");
+  scene_close(&scene);
+}
+
 static void bad_options(void) {
   struct scene scene = scene_open(0, 0);
   struct router_function bad[] = {{.concurrency = 1, .batch_size = 1},
@@ -380,6 +396,7 @@ static const struct check kChecks[] = {
     {"lets calls made in a batch live as long as somebody waits for it",
      children_stay_with_the_batch},
     {"sees that a batch waits for a call that cannot get a worker", deadlock_is_seen},
+    {"refuses a call made in a batch with the key of a call beside it", own_key_is_refused},
     {"refuses sizes and waits out of their limits", bad_options},
 };
 CHECK_MAIN(kChecks)
