@@ -356,7 +356,7 @@ static void own_key_is_refused(void) {
   struct message keyed = {.remaining = SECONDS(5), .key = "k", .key_size = 1};
   keyed.body = payload_copy("\x90", 1);
   scene_call_with(&scene, PEER, keyed);
-  call_many(&scene, 1);
+  scene_call(&scene, 0, SECONDS(9));
   scene_pass(&scene, MILLISECONDS(5));
   take_batch(&scene, 0, 2, calls);
   keyed.parent = calls[1].id;
