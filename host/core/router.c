@@ -398,12 +398,11 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
 
 #define OWNER(timer, type, member) ((type *)(void *)((char *)(timer)-offsetof(type, member)))
 
-// One that ends in the queue may have kept a worker from others.
+// One that ends in the queue, or whose run does, may have kept a worker from others.
 static void call_timer(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
-  bool was_queued = call->state == CALL_QUEUED;
   router_call_timer(router, call, now);
-  if (was_queued) router_dispatch(router, deployment, now);
+  router_dispatch(router, deployment, now);
 }
 
 void router_tick(struct router *router, int64_t now) {
