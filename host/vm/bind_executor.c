@@ -42,6 +42,7 @@ static struct executor_rule *take_rules(lua_State *L) {
 static int l_open(lua_State *L) {
   struct executor_callbacks callbacks = {
       .ours = take_field(L, "ours"),
+      .makers = take_field(L, "makers"),
       .cancel = take_field(L, "cancel"),
       .credit = take_field(L, "credit"),
       .trace = take_field(L, "trace"),

@@ -173,16 +173,16 @@ static int l_cancelled(lua_State *L) {
 }
 
 int executor_current(struct executor *executor, lua_State *L) {
-  const struct running *active = executor->active;
+  const struct running *running = executor_call_of(executor, L);
   char id[33];
-  if (!active) return 0;
-  snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)active->call.id.session,
-           (unsigned long long)active->call.id.counter);
+  if (!running) return 0;
+  snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)running->call.id.session,
+           (unsigned long long)running->call.id.counter);
   lua_pushstring(L, id);
-  lua_pushinteger(L, (lua_Integer)active->call.attempt);
-  lua_pushnumber(L, (lua_Number)(active->entered + active->call.remaining) / 1e9);
+  lua_pushinteger(L, (lua_Integer)running->call.attempt);
+  lua_pushnumber(L, (lua_Number)(running->entered + running->call.remaining) / 1e9);
   lua_pushlightuserdata(L, executor);
-  lua_pushnumber(L, (lua_Number)active->call.sequence);
+  lua_pushnumber(L, (lua_Number)running->call.sequence);
   lua_pushcclosure(L, l_cancelled, 2);
   return 4;
 }

@@ -32,7 +32,7 @@ struct executor_rule {
 /// Registry references of what Lua gave to executor:open; and a rule for each function, which the
 /// executor takes over.
 struct executor_callbacks {
-  int ours, cancel, credit, trace, describe, registry, entries, problem, failure;
+  int ours, makers, cancel, credit, trace, describe, registry, entries, problem, failure;
   struct executor_rule *rules;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);

@@ -372,10 +372,28 @@ static bool was_begun(void *owner, uint64_t sequence) {
   return sequence <= ((struct executor *)owner)->begun;
 }
 
-bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence) {
+static struct running *find(struct executor *executor, uint64_t sequence) {
   struct running *running = executor->active;
-  if (!running || running->call.sequence != sequence) running = executor->running;
+  if (running && running->call.sequence == sequence) return running;
+  running = executor->running;
   while (running && running->call.sequence != sequence) running = running->next;
+  return running;
+}
+
+struct running *executor_call_of(struct executor *executor, lua_State *L) {
+  if (!executor->callbacks.makers) return executor->active;
+  executor_push(L, executor->callbacks.makers);
+  lua_pushthread(L);
+  lua_rawget(L, -2);
+  bool is_own = lua_isnil(L, -1), is_made = lua_isnumber(L, -1);
+  uint64_t sequence = (uint64_t)lua_tonumber(L, -1);
+  lua_pop(L, 2);
+  if (is_own) return executor->active;
+  return is_made ? find(executor, sequence) : NULL;
+}
+
+bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence) {
+  struct running *running = find(executor, sequence);
   if (!running) return true;
   if (running == executor->active && running->is_safe && !running->asks) {
     running->asks = true;

@@ -29,7 +29,8 @@ static void send(struct executor *executor, struct message *message) {
 
 int executor_nested_call(struct executor *executor, struct lua_State *L) {
   struct call_options options = {0};
-  if (executor->active) options.parent = executor->active->call.id;
+  const struct running *maker = executor_call_of(executor, L);
+  if (maker) options.parent = maker->call.id;
   executor_push(L, executor->callbacks.registry);
   struct payload *body = bind_call_begin(L, lua_gettop(L), &options);
   if (!body) return 2;

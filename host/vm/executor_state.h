@@ -158,6 +158,10 @@ void executor_call_start(struct executor *executor, lua_State *L, const struct m
 /// Whether the call `sequence` is cancelled, or has ended.
 bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence);
 
+/// The call in which the coroutine L runs, also if a coroutine of the call has started it; NULL:
+/// none, or it has ended.
+struct running *executor_call_of(struct executor *executor, lua_State *L);
+
 /// Tells Lua of the calls that are cancelled while they wait. Returns how many there were.
 int executor_call_cancels(struct executor *executor, lua_State *L);
 

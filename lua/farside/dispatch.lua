@@ -185,6 +185,7 @@ function M.main(executor, start)
 
   executor:open {
     ours = future.ours,
+    makers = yield.makers,
     cancel = future.cancel,
     credit = yield.credit,
     trace = with_traceback,

@@ -11,9 +11,12 @@ local M = {}
 local running, now = coroutine.running, native.now
 
 local executor
-local makers = setmetatable({}, { __mode = 'k' })  -- coroutine of Farside's -> sequence of its call, or false
+local makers = setmetatable({}, { __mode = 'k' })
 local waits = {}                                   -- sequence of a call that waits for credit -> who waits
 local PATIENCE = 1                                 -- seconds after which one that blocks looks again
+
+--- Coroutine that Farside has started in a call -> the call's sequence; false: in none.
+M.makers = makers
 
 --- How many items a benchmark has yielded; nil when none runs. They go nowhere.
 M.counted = nil

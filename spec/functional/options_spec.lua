@@ -93,6 +93,31 @@ describe('a remote function', function()
     ]])
   end)
 
+  it('stands behind the coroutines it starts: they know its call, and their calls end with it', function()
+    prints('true\ttrue\nCancelled\ttrue\n', 2, [[
+      local left = app.remote(function() return farside.call().deadline - farside.now() end)
+      local outer = app.remote { concurrency = 8 } (function()
+        local own, same = farside.call().id
+        local seconds = farside.spawn(function()
+          farside.sleep(0.01)
+          same = farside.call().id == own
+          return left:with { timeout = 100 } ()
+        end):await()
+        return same, seconds
+      end)
+      local waits = app.remote { concurrency = 8 } (function() farside.spawn(nap, 30):await() end)]], [[
+      local same, seconds = outer:with { timeout = 3 } ()
+      print(same, seconds <= 3)
+      local future = waits:spawn()
+      farside.sleep(0.1)
+      future:cancel()
+      local ok, e = pcall(future.await, future)
+      local before = farside.now()
+      farside.all { nap:spawn(0), nap:spawn(0) }
+      print(e.name, farside.now() - before < 1)
+    ]])
+  end)
+
   it('calls others below a callback of sort, where it cannot yield', function()
     prints('3\t2\t1\n', 2, [[
       local square = app.remote(function(x) return x * x end)
