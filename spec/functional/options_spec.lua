@@ -105,7 +105,7 @@ describe('a remote function', function()
         end):await()
         return same, seconds
       end)
-      local waits = app.remote { concurrency = 8 } (function() farside.spawn(nap, 30):await() end)]], [[
+      local waits = app.remote { concurrency = 8 } (function() farside.spawn(function() nap(30) end):await() end)]], [[
       local same, seconds = outer:with { timeout = 3 } ()
       print(same, seconds <= 3)
       local future = waits:spawn()
