@@ -177,6 +177,13 @@ static bool reap(struct process *process, enum lost_reason *reason, int *code) {
   return true;
 }
 
+// Answers that it had not written yet.
+static void recover(struct process *process) {
+  const unsigned char *bytes;
+  size_t size = page_rest(process->page, transport_received(process->data), &bytes);
+  if (size && !process->is_hostile) transport_feed(process->data, bytes, size);
+}
+
 static void on_exit_seen(uv_poll_t *poll, int status, int events) {
   (void)status, (void)events;
   struct process *process = poll->data;
@@ -186,6 +193,7 @@ static void on_exit_seen(uv_poll_t *poll, int status, int events) {
   uv_poll_stop(poll);
   // All it ever sent lies in this process's sockets.
   transport_drain(process->data);
+  recover(process);
   transport_drain(process->control);
   log_drain(process->log);
   if (process->is_hostile) reason = LOST_FRAME;

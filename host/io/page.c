@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const size_t kSize = 4096;
+static const size_t kSize = sizeof(struct page);
 
 // A worker that could shrink the file would end the router by SIGBUS.
 static const int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
@@ -64,4 +65,26 @@ bool page_withdraw(struct page *page, uint64_t sequence) {
   if (before > atomic_load(&page->entering) && before > atomic_load(&page->recalled)) return false;
   atomic_store(place, sequence);
   return atomic_load(&page->entering) < sequence;
+}
+
+// ---- answers ----
+
+void page_keep(struct page *page, size_t at, const void *bytes, size_t size) {
+  if (atomic_load_explicit(&page->kept_size, memory_order_relaxed) != at) return;
+  if (at + size > PAGE_KEPT) return;
+  memcpy(page->kept + at, bytes, size);
+  atomic_store_explicit(&page->kept_size, (uint32_t)(at + size), memory_order_release);
+}
+
+void page_written(struct page *page, size_t size) {
+  uint64_t from = atomic_load_explicit(&page->kept_from, memory_order_relaxed);
+  atomic_store_explicit(&page->kept_size, 0, memory_order_release);
+  atomic_store_explicit(&page->kept_from, from + size, memory_order_release);
+}
+
+size_t page_rest(const struct page *page, uint64_t received, const unsigned char **bytes) {
+  uint64_t from = atomic_load(&page->kept_from), size = atomic_load(&page->kept_size);
+  if (size > PAGE_KEPT || received < from || received - from >= size) return 0;
+  *bytes = page->kept + (received - from);
+  return (size_t)(size - (received - from));
 }

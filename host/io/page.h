@@ -1,4 +1,4 @@
-// One page shared by the router and a worker of the same machine. It survives SIGKILL and so proves
+// Memory shared by the router and a worker of the same machine. It survives SIGKILL and so proves
 // which calls were never entered.
 //
 // The executor writes `entering`, `entered` and `left`, the router writes `recalled`; each reads
@@ -16,13 +16,18 @@
 // it and gives it back by a message. A single call S is withdrawn in the same way: its place among
 // `withdrawn` stands for `recalled`. Sequences grow, so what is sent after a recall lies above it,
 // and a page belongs to one process: neither is ever taken for something older.
+//
+// Answers that gather before they are written lie here too. When the worker has died, the router
+// takes from here what it has not got through the socket: `kept_from` says where in the stream of
+// all bytes that the worker has sent `kept` begins.
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-enum { PAGE_WITHDRAWN = 64 };
+enum { PAGE_WITHDRAWN = 64, PAGE_KEPT = 48 * 1024 };
 
 struct page {
   _Atomic uint64_t entered;   // sequence of the last call whose function was entered
@@ -30,6 +35,9 @@ struct page {
   _Atomic uint64_t entering;  // of the last call handed ahead that the worker has turned to
   _Atomic uint64_t recalled;  // calls handed ahead up to this sequence are not to be entered
   _Atomic uint64_t withdrawn[PAGE_WITHDRAWN];  // nor are these, each at its sequence modulo that
+  _Atomic uint64_t kept_from;
+  _Atomic uint32_t kept_size;  // of whole frames
+  unsigned char kept[PAGE_KEPT];
 };
 
 /// A new page as a memfd; `*fd` is inherited by the worker, the mapping is the router's. NULL with
@@ -52,3 +60,14 @@ uint64_t page_recall(struct page *page, uint64_t sequence);
 
 /// The router takes back this one. False: it may be entered yet, or its place is not free.
 bool page_withdraw(struct page *page, uint64_t sequence);
+
+/// The worker keeps what it has put behind `at` bytes that are kept. What does not fit is not kept,
+/// nor what comes after it until all was written.
+void page_keep(struct page *page, size_t at, const void *bytes, size_t size);
+
+/// The worker has written `size` bytes, and keeps none.
+void page_written(struct page *page, size_t size);
+
+/// What was kept beyond the first `received` bytes of a worker that has died; it may have written
+/// anything here. Returns the size.
+size_t page_rest(const struct page *page, uint64_t received, const unsigned char **bytes);

@@ -43,9 +43,10 @@ struct transport {
   struct buffer gathered;  // the gathered segments one behind the other, from `taken` on
   size_t taken, queued;
 
-  bool ended;    // nothing comes any more
-  bool deaf;     // the peer takes nothing any more
-  bool writing;  // waits until the socket takes more
+  uint64_t received;  // bytes
+  bool ended;         // nothing comes any more
+  bool deaf;          // the peer takes nothing any more
+  bool writing;       // waits until the socket takes more
   bool closing;
 };
 
@@ -250,6 +251,7 @@ static bool deliver(struct transport *transport, int *count) {
     if (transport->closing) return false;
   }
   if (result == FRAME_MORE) return true;
+  if (transport->ended) return false;
   const char *reason;
   uint64_t offset;
   end(transport, result, reader_error(transport->reader, &reason, &offset));
@@ -269,6 +271,7 @@ static int receive(struct transport *transport, bool all) {
       break;
     }
     if (space) reader_received(transport->reader, (size_t)size);
+    transport->received += (uint64_t)size;
     if (!deliver(transport, &count) || all) continue;
     // The rest of a short read would be one more system call to learn that nothing is there.
     if ((size_t)size < room || (size_t)size >= budget) break;
@@ -283,6 +286,25 @@ int transport_receive(struct transport *transport) {
 
 void transport_drain(struct transport *transport) {
   receive(transport, true);
+}
+
+uint64_t transport_received(const struct transport *transport) {
+  return transport->received;
+}
+
+void transport_feed(struct transport *transport, const unsigned char *bytes, size_t size) {
+  int count = 0;
+  while (size && !transport->closing) {
+    size_t room;
+    unsigned char *space = reader_space(transport->reader, &room);
+    if (!space) return;
+    if (room > size) room = size;
+    memcpy(space, bytes, room);
+    reader_received(transport->reader, room);
+    bytes += room;
+    size -= room;
+    if (!deliver(transport, &count)) return;
+  }
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events) {

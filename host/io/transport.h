@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "../core/frame.h"
@@ -45,6 +46,12 @@ int transport_receive(struct transport *transport);
 
 /// Reads all that is there: for a peer that is known to be gone.
 void transport_drain(struct transport *transport);
+
+/// Bytes that came so far.
+uint64_t transport_received(const struct transport *transport);
+
+/// Delivers bytes that came by another way, after all that came by the socket.
+void transport_feed(struct transport *transport, const unsigned char *bytes, size_t size);
 
 /// Bytes queued and not yet taken by the kernel.
 size_t transport_queued(const struct transport *transport);

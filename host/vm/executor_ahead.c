@@ -11,9 +11,9 @@
 #include "../io/page.h"
 #include "executor_state.h"
 
-// How long answers gather while calls follow one another: what lies here when the process dies is
-// lost, although the functions have ended.
-static const int64_t kGather = 6 * INT64_C(1000);
+// How long answers gather while calls follow one another. They are not lost when the process dies:
+// the page keeps them.
+static const int64_t kGather = 50 * INT64_C(1000);
 
 static bool may_begin(const struct executor *executor, const struct message *call) {
   return !(call->flags & CALL_AHEAD) || !executor->running;

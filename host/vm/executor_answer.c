@@ -14,6 +14,7 @@
 #include "../core/error.h"
 #include "../core/frame.h"
 #include "../core/payload.h"
+#include "../io/page.h"
 #include "../io/warden.h"
 #include "codec.h"
 #include "executor_state.h"
@@ -63,8 +64,10 @@ static void write_out(struct executor *executor, const struct payload *body) {
   int count = 1;
   for (uint32_t i = 0; body && i < body->count; i++)
     vector[count++] = (struct iovec){(void *)(uintptr_t)body->parts[i].bytes, body->parts[i].size};
+  size_t size = executor->out.size + (body ? body->size : 0);
   write_all(executor, vector, count);
   buffer_clear(&executor->out);
+  page_written(executor->page, size);
 }
 
 // Takes back what was left to the warden.
@@ -90,7 +93,10 @@ void executor_look(void *owner) {
   struct buffer *out = &executor->out;
   ssize_t n =
       out->failed ? 0 : send(executor->data, out->bytes, out->size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (n > 0) buffer_consume(out, (size_t)n);
+  if (n > 0) {
+    buffer_consume(out, (size_t)n);
+    page_written(executor->page, (size_t)n);
+  }
   bool is_done = !out->size;
   bool again = !is_done && (n > 0 || errno == EAGAIN || errno == EINTR);
   atomic_store(&executor->out_owner, is_done ? OUT_OWN : OUT_LEFT);
@@ -111,7 +117,10 @@ void executor_send(struct executor *executor, struct message *message) {
     frame_header(&executor->out, message);
     write_out(executor, body);
   } else {
-    frame_append(&executor->out, message);
+    struct buffer *out = &executor->out;
+    size_t before = out->size;
+    frame_append(out, message);
+    if (!out->failed) page_keep(executor->page, before, out->bytes + before, out->size - before);
   }
   payload_unref(body);
 }

@@ -130,4 +130,29 @@ describe('short calls that are handed ahead', function()
     ]])
     assert.equal('true\t0\n', process.out, process.err)
   end)
+
+  it('W1: lose nothing of those before it to one that ends their worker', function()
+    local process = run([[
+      ffi.cdef 'int getpid(void); int kill(int pid, int signal);'
+      app.configure_autoscaling { max_workers = 1 }
+      local f = app.remote { benchmark_dataset = { { id = 0 } } } (function(id)
+        if id == 20 then ffi.C.kill(ffi.C.getpid(), 9) ffi.C.usleep(1e6) end
+        return id
+      end)
+      farside.run(function()
+        for round = 1, 10 do
+          for i = 1, 200 do f(-i) end
+          local futures, ok, lost = {}, 0, 0
+          for id = 1, 32 do futures[id] = f:spawn(id + (id == 20 and 0 or 1000 * round)) end
+          for id = 1, 32 do
+            local good, e = pcall(futures[id].await, futures[id])
+            if good then ok = ok + 1 elseif e:is('Unavailable') or e:is('PoisonCall') then lost = lost + 1 end
+          end
+          if ok ~= 31 or lost ~= 1 then print(round, ok, lost) end
+        end
+        print('done')
+      end)
+    ]])
+    assert.equal('done\n', process.out, process.err)
+  end)
 end)

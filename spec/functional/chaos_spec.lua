@@ -24,7 +24,8 @@ describe('100,000 calls, with a worker killed after every 500', function()
     for _, executed in ipairs { 'no', 'maybe', 'yes' } do
       assert.is_true(numbers[executed] >= 50, 'there are few errors with executed = ' .. executed)
     end
-    assert.is_true(numbers.ok > 98500)
+    -- Besides the 600 that shall fail a death costs one call at most, the one that ran.
+    assert.is_true(numbers.ok >= 100000 - 600 - numbers.kills)
   end)
 end)
 

@@ -116,10 +116,61 @@ static void same_place(void) {
   EXPECT_EQUAL(PAGE_TAKEN, page_claim(&page, 7 + PAGE_WITHDRAWN));
 }
 
+// ---- answers ----
+
+static size_t rest(const struct page *page, uint64_t received, const char *expected) {
+  const unsigned char *bytes = NULL;
+  size_t size = page_rest(page, received, &bytes);
+  EXPECT_EQUAL(strlen(expected), size);
+  EXPECT(!size || !memcmp(bytes, expected, size));
+  return size;
+}
+
+static void kept(void) {
+  static struct page page;
+  page_keep(&page, 0, "one", 3);
+  page_keep(&page, 3, "two", 3);
+  rest(&page, 0, "onetwo");
+  rest(&page, 2, "etwo");  // a part was written
+  rest(&page, 6, "");
+  page_written(&page, 6);
+  rest(&page, 6, "");
+  page_keep(&page, 0, "three", 5);
+  rest(&page, 6, "three");
+  rest(&page, 8, "ree");
+  rest(&page, 3, "");
+}
+
+static void too_much(void) {
+  static struct page page;
+  static const char bytes[PAGE_KEPT];
+  const unsigned char *found;
+  page_keep(&page, 0, bytes, PAGE_KEPT - 1);
+  page_keep(&page, PAGE_KEPT - 1, "ab", 2);
+  page_keep(&page, PAGE_KEPT + 1, "c", 1);
+  EXPECT_EQUAL(PAGE_KEPT - 1, page_rest(&page, 0, &found));
+  page_written(&page, PAGE_KEPT + 2);
+  page_keep(&page, 0, "d", 1);
+  rest(&page, PAGE_KEPT + 2, "d");
+}
+
+static void lies(void) {
+  static struct page page;
+  const unsigned char *found;
+  page.kept_size = UINT32_MAX;
+  EXPECT_EQUAL(0, page_rest(&page, 0, &found));
+  page.kept_size = PAGE_KEPT;
+  page.kept_from = UINT64_MAX;
+  EXPECT_EQUAL(0, page_rest(&page, 5, &found));
+}
+
 static const struct check checks[] = {
     {"lets each call be entered or taken back, while both sides act at once", taken_once},
     {"does not take back what is sent after a recall", later_calls},
     {"takes back one call among others", one_call},
     {"refuses to take back one whose place is in use", same_place},
+    {"keeps answers that were not written", kept},
+    {"keeps no answer behind one that did not fit", too_much},
+    {"believes no sizes beyond its own", lies},
 };
 CHECK_MAIN(checks)
