@@ -125,7 +125,7 @@ describe('short calls that are handed ahead', function()
             end
           end
         end
-        print(no > 100, untrue)
+        print(no > 0, untrue)
       end)
     ]])
     assert.equal('true\t0\n', process.out, process.err)
