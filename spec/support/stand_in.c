@@ -97,7 +97,20 @@ static void on_control(struct worker *worker, struct message *message) {
   if (message->type == MESSAGE_DRAIN) end(0);
 }
 
+// Whether a call that was handed ahead is still this worker's; see page.h.
+static bool claim(struct worker *worker, struct message *message) {
+  if (!(message->flags & CALL_AHEAD)) return true;
+  enum page_claim claim = page_claim(worker->page, message->sequence);
+  if (claim == PAGE_CLAIMED) return true;
+  payload_unref(message->body);
+  message->body = NULL;
+  message->type = MESSAGE_GIVE_BACK;
+  if (claim == PAGE_GIVE_BACK) frame_append(&worker->out, message);
+  return false;
+}
+
 static void on_call(struct worker *worker, struct message *message) {
+  if (!claim(worker, message)) return;
   atomic_store(&worker->page->entered, message->sequence);
   if (!strcmp(worker->mode, "enter_die")) kill(getpid(), SIGKILL);
   message->type = MESSAGE_RESULT;
