@@ -112,7 +112,7 @@ local function replacement()
   for i = 1, 15 do
     local futures = {}
     for k = 1, FLIGHTS do futures[k] = enter:spawn(0) end
-    farside.all(futures)
+    for k = 1, FLIGHTS do pcall(futures[k].await, futures[k]) end  -- the last kill may have hit one
     local worker = app.status().workers[1]
     local start = farside.now()
     ffi.C.kill(worker.pid, 9)
