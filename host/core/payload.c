@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 struct payload *payload_new(size_t size) {
   if (size > PTRDIFF_MAX - sizeof(struct payload)) return NULL;
   struct payload *payload = malloc(sizeof *payload + size);
@@ -48,4 +50,12 @@ void payload_unref(struct payload *payload) {
   if (--payload->references > 0) return;
   if (payload->release) payload->release(payload->owner, payload->anchor);
   free(payload);
+}
+
+uint64_t payload_hash(const struct payload *payload, uint64_t key0, uint64_t key1) {
+  struct hash hash;
+  hash_begin(&hash, key0, key1);
+  for (uint32_t i = 0; payload && i < payload->count; i++)
+    hash_add(&hash, payload->parts[i].bytes, payload->parts[i].size);
+  return hash_end(&hash);
 }

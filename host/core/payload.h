@@ -45,5 +45,8 @@ struct payload *payload_resize(struct payload *payload, size_t size);
 /// Takes one more reference and returns `payload`. NULL is allowed.
 struct payload *payload_ref(struct payload *payload);
 
+/// A keyed hash of the bytes, however they lie in parts; see hash.h. NULL counts as empty.
+uint64_t payload_hash(const struct payload *payload, uint64_t key0, uint64_t key1);
+
 /// Drops one reference; the last one frees. NULL is allowed.
 void payload_unref(struct payload *payload);

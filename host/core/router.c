@@ -290,7 +290,7 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
     return router_deployment_failed(deployment, EXECUTED_NO);
   if (message->flags & CALL_STREAM && deployment->functions[message->function].batch_size > 1) {
     error_begin(&writer, ERROR_UNSUPPORTED, EXECUTED_NO, false, "router");
-    error_message(&writer, "a stream of a function with batch_size: it runs many calls as one");
+    error_message(&writer, "a function with batch has no streams: it runs many calls as one");
     error_string(&writer, "feature", "streams of batches");
     return error_end(&writer);
   }
@@ -300,8 +300,7 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
     error_string(&writer, "phase", "queue");
     return error_end(&writer);
   }
-  struct payload *error =
-      deployment->suspect_count ? router_retry_refusal(router, deployment, message, now) : NULL;
+  struct payload *error = router_retry_refusal(router, deployment, message, now);
   return error ? error : router_fair_refusal(router, peer, number, message, now);
 }
 
@@ -489,6 +488,7 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .ready = deployment->ready,
       .functions = deployment->function_count,
       .queued = (uint32_t)deployment->queue.count + deployment->delayed,
+      .queue_bytes = deployment->queue_bytes,
       .running = deployment->running,
       .calls = deployment->calls,
       .dropped = deployment->dropped,

@@ -186,6 +186,7 @@ struct deployment_status {
   enum deployment_state state;
   uint32_t workers, ready, functions;  // workers: how many are wanted
   uint32_t queued, running;            // queued: also those that wait for their next attempt
+  size_t queue_bytes;                  // of the bodies of those queued
   uint64_t calls;                      // admitted
   uint64_t dropped;                    // answers nobody asked for: late, fenced, twice
   uint32_t first_worker;               // its places are numbered from here on

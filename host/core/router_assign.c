@@ -56,10 +56,11 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
   } else if (call->state == CALL_QUEUED) {
     queue_remove(&deployment->queue, &call->item);
     router_fair_leaves(router, call);
-    deployment->queue_bytes -= call->body ? call->body->size : 0;
   } else if (call->state == CALL_DELAYED) {
     deployment->delayed--;
   }
+  if (call->state == CALL_QUEUED || call->state == CALL_DELAYED)
+    deployment->queue_bytes -= call->body ? call->body->size : 0;
 }
 
 // ---- assignment ----

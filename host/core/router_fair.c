@@ -21,7 +21,7 @@
 
 // The time between dispatches may be wrong, tags run ahead no further than this.
 static const int64_t kFurthest = LIMIT_DEADLINE_DEFAULT;
-static const double kPaceWeight = 0.125;
+static const double kIntervalWeight = 0.125;
 static const double kLeastRetry = 1e-3, kMostRetry = 10, kUnknownRetry = 0.1;  // seconds
 
 // ---- peers ----
@@ -95,7 +95,7 @@ static const struct call *first_of(const struct queue *queue, uint8_t priority) 
 static int64_t place(const struct deployment *deployment, const struct share *share,
                      uint8_t priority, int64_t now, double *apart) {
   uint32_t clients = deployment->waiting_shares + !share->waiting;
-  *apart = deployment->pace * clients;
+  *apart = deployment->interval * clients;
   if (!is_below_share(deployment, share)) return now;
   const struct call *first = first_of(&deployment->queue, priority);
   if (!first) return now;
@@ -147,7 +147,8 @@ void router_fair_leaves(struct router *router, struct call *call) {
 void router_fair_dispatched(struct deployment *deployment, int64_t now) {
   if (deployment->dispatched_at) {
     double gap = (double)(now - deployment->dispatched_at);
-    deployment->pace += deployment->pace > 0 ? (gap - deployment->pace) * kPaceWeight : gap;
+    deployment->interval +=
+        deployment->interval > 0 ? (gap - deployment->interval) * kIntervalWeight : gap;
   }
   deployment->dispatched_at = deployment->queue.count ? now : 0;
 }
@@ -170,7 +171,7 @@ static struct payload *overloaded(const char *scope, double limit, double retry_
 
 // Seconds until `calls` more have been dispatched.
 static double time_for(const struct deployment *deployment, double calls) {
-  return deployment->pace > 0 ? deployment->pace * calls / 1e9 : kUnknownRetry;
+  return deployment->interval > 0 ? deployment->interval * calls / 1e9 : kUnknownRetry;
 }
 
 static struct payload *queue_full(const struct deployment *deployment, enum executed executed) {
@@ -198,12 +199,31 @@ static double predicted_wait(const struct router *router, const struct deploymen
                              const struct message *message) {
   double calls = (double)deployment->queue.count, rate = 0;
   if (!deployment->queue.count || !deployment->ready) return 0;
-  if (deployment->dispatched_at && deployment->pace > 0) return time_for(deployment, calls);
+  if (deployment->dispatched_at && deployment->interval > 0) return time_for(deployment, calls);
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->state == WORKER_READY) rate += worker->scores[message->function];
   }
   return rate > 0 ? calls * message->workload / rate : 0;
+}
+
+// The error of a call that would wait for longer than its function allows, or NULL.
+static struct payload *waits_too_long(const struct router *router,
+                                      const struct deployment *deployment,
+                                      const struct message *message) {
+  double limit = to_seconds(deployment->functions[message->function].max_queue_time);
+  double wait = predicted_wait(router, deployment, message);
+  if (wait <= limit) return NULL;
+  struct error_writer writer;
+  error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
+  error_message(&writer,
+                "the call would wait for %.3g s, %zu calls are in front of it; the function's "
+                "max_queue_time is %.3g s",
+                wait, deployment->queue.count, limit);
+  error_string(&writer, "scope", "deployment");
+  error_number(&writer, "limit", limit);
+  error_number(&writer, "retry_after", (wait - limit) * 1000);
+  return error_end(&writer);
 }
 
 struct payload *router_fair_refusal(struct router *router, struct peer *peer, uint32_t number,
@@ -217,18 +237,9 @@ struct payload *router_fair_refusal(struct router *router, struct peer *peer, ui
         time_for(deployment, deployment->waiting_shares ? deployment->waiting_shares : 1),
         EXECUTED_NO);
   if (router_key_joins(router, deployment, message)) return NULL;
-  double wait = function->max_queue_time ? predicted_wait(router, deployment, message) : 0;
-  if (function->max_queue_time > 0 && wait > to_seconds(function->max_queue_time)) {
-    struct error_writer writer;
-    error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
-    error_message(&writer,
-                  "the call would wait for %.3g s, %zu calls are in front of it; the function's "
-                  "max_queue_time is %.3g s",
-                  wait, deployment->queue.count, to_seconds(function->max_queue_time));
-    error_string(&writer, "scope", "deployment");
-    error_number(&writer, "limit", to_seconds(function->max_queue_time));
-    error_number(&writer, "retry_after", (wait - to_seconds(function->max_queue_time)) * 1000);
-    return error_end(&writer);
+  if (function->max_queue_time > 0) {
+    struct payload *error = waits_too_long(router, deployment, message);
+    if (error) return error;
   }
   bool full = deployment->queue.count + deployment->delayed >= LIMIT_QUEUE ||
               (deployment->queue.count && deployment->queue_bytes + size > LIMIT_QUEUE_BYTES);

@@ -52,14 +52,6 @@ static uint64_t hash_key(const struct router *router, const struct message *mess
   return hash_end(&hash);
 }
 
-static uint64_t hash_content(const struct router *router, const struct payload *body) {
-  struct hash hash;
-  hash_begin(&hash, router->options.epoch, router->options.seed);
-  for (uint32_t i = 0; body && i < body->count; i++)
-    hash_add(&hash, body->parts[i].bytes, body->parts[i].size);
-  return hash_end(&hash);
-}
-
 static struct keyed **bucket_of(const struct keys *keys, uint64_t hash) {
   return &keys->buckets[hash & (keys->capacity - 1)];
 }
@@ -124,7 +116,7 @@ static struct keyed *add(const struct router *router, struct keys *keys,
   if (keys->count == keys->capacity) grow(keys);
   struct keyed *keyed = xcalloc(1, sizeof *keyed + message->key_size);
   keyed->hash = hash_key(router, message);
-  keyed->content = hash_content(router, message->body);
+  keyed->content = router_content(router, message->body);
   keyed->function = message->function;
   keyed->size = message->key_size;
   memcpy(keyed->key, message->key, message->key_size);
@@ -324,7 +316,7 @@ static struct payload *refusal(const struct router *router, const struct keyed *
     error_string(&writer, "scope", "deployment");
     error_number(&writer, "limit", LIMIT_KEYS);
     error_number(&writer, "retry_after", 100);
-  } else if (keyed->content != hash_content(router, call->body)) {
+  } else if (keyed->content != router_content(router, call->body)) {
     error_begin(&writer, ERROR_DUPLICATE_ID, EXECUTED_NO, false, "router");
     error_message(
         &writer,
@@ -480,5 +472,5 @@ bool router_key_repeats(const struct router *router, const struct call *call,
   if (call->state != CALL_ATTACHED)
     return !message->key_size && same_bytes(call->body, message->body);
   return call->key == find(router, call_deployment(router, call), message) &&
-         call->key->content == hash_content(router, message->body);
+         call->key->content == router_content(router, message->body);
 }

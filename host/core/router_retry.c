@@ -73,8 +73,10 @@ static int64_t longest_pause(uint32_t times) {
 
 static void pause_call(struct router *router, struct call *call, uint32_t times, int64_t now) {
   int64_t at = now + (int64_t)((double)longest_pause(times) * router_random(router));
+  struct deployment *deployment = call_deployment(router, call);
   call->state = CALL_DELAYED;
-  call_deployment(router, call)->delayed++;
+  deployment->delayed++;
+  deployment->queue_bytes += call->body ? call->body->size : 0;
   timers_set(&router->timers, &call->timer, at < call->queue_deadline ? at : call->queue_deadline);
   if (call->key) router_key_queued(router, call);
 }
@@ -184,19 +186,6 @@ bool router_retry_error(struct router *router, struct call *call, const struct m
 
 // ---- poison ----
 
-// FNV-1a (Fowler, Noll, Vo), from a secret start: who sends calls cannot choose two that are taken
-// for one another.
-static uint64_t fingerprint_of(const struct router *router, uint32_t function,
-                               const struct payload *body) {
-  uint64_t hash = router->options.seed ^ UINT64_C(0xcbf29ce484222325) ^ function;
-  for (uint32_t i = 0; body && i < body->count; i++) {
-    const unsigned char *bytes = body->parts[i].bytes;
-    for (size_t k = 0; k < body->parts[i].size; k++)
-      hash = (hash ^ bytes[k]) * UINT64_C(0x100000001b3);
-  }
-  return hash ^ hash >> 32;
-}
-
 static size_t size_of(const struct payload *body) {
   return body ? body->size : 0;
 }
@@ -208,7 +197,7 @@ static struct suspect *find_suspect(const struct router *router, struct deployme
   for (uint32_t i = 0; i < deployment->suspect_count; i++) {
     struct suspect *suspect = &deployment->suspects[i];
     if (suspect->function != function || suspect->size != size_of(body)) continue;
-    if (!hash) hash = fingerprint_of(router, function, body);
+    if (!hash) hash = router_content(router, body);
     if (suspect->hash == hash) return suspect;
   }
   return NULL;
@@ -225,7 +214,7 @@ static struct suspect *new_suspect(const struct router *router, struct deploymen
     for (uint32_t i = 1; i < LIMIT_SUSPECTS; i++)
       if (deployment->suspects[i].since < suspect->since) suspect = &deployment->suspects[i];
   }
-  *suspect = (struct suspect){.hash = fingerprint_of(router, call->function, call->body),
+  *suspect = (struct suspect){.hash = router_content(router, call->body),
                               .size = size_of(call->body),
                               .function = call->function};
   return suspect;
@@ -243,7 +232,7 @@ bool router_retry_killed(struct router *router, struct call *call, int64_t now) 
   call->deaths++;
 #ifndef PLANT_POISON_FORGOTTEN
   if (suspect->deaths < LIMIT_ATTEMPTS && call->deaths < LIMIT_ATTEMPTS) return false;
-  suspect->until = now + kQuarantine;
+  suspect->until = deployment->quarantined = now + kQuarantine;
   return true;
 #else
   return false;
@@ -268,6 +257,7 @@ static void write_fingerprint(struct error_writer *writer, const struct suspect 
 
 struct payload *router_retry_refusal(struct router *router, struct deployment *deployment,
                                      const struct message *message, int64_t now) {
+  if (now >= deployment->quarantined) return NULL;
   struct suspect *suspect = find_suspect(router, deployment, message->function, message->body);
   if (!suspect || suspect->until <= now) return NULL;
   struct error_writer writer;

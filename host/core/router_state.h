@@ -19,6 +19,7 @@
 #include "error.h"
 #include "limits.h"
 #include "message.h"
+#include "payload.h"
 #include "queue.h"
 #include "router.h"
 #include "table.h"
@@ -176,9 +177,9 @@ struct deployment {
   int64_t canary;                // when a failed deployment may try one worker again
   struct timer timer;            // look at the queue again
   struct queue queue;
-  size_t queue_bytes;
+  size_t queue_bytes;       // of calls in the queue, and of those in a pause
   uint32_t waiting_shares;  // clients that have calls in the queue
-  double pace;              // nanoseconds between dispatches while calls wait; 0: not known
+  double interval;          // nanoseconds between dispatches while calls wait; 0: not known
   int64_t furthest;         // tag that was given
   int64_t dispatched_at;    // the last one, 0: none waited then
   uint32_t running, delayed;
@@ -186,6 +187,7 @@ struct deployment {
   struct budget budget;
   struct suspect *suspects;  // NULL: there was none yet
   uint32_t suspect_count;
+  int64_t quarantined;           // until when some of them are, at the latest
   unsigned char *skip;           // scratch, one a line
   struct gathering *gatherings;  // one a function
   struct candidate *candidates;  // scratch, one a place
@@ -238,6 +240,11 @@ static inline struct deployment *call_deployment(const struct router *router,
 /// Whose slot the call has, or NULL.
 static inline struct worker *call_worker(const struct router *router, const struct call *call) {
   return call->worker == ROUTER_NONE ? NULL : router->workers[call->worker];
+}
+
+/// What calls with the same arguments have in common, and nobody can find others for.
+static inline uint64_t router_content(const struct router *router, const struct payload *body) {
+  return payload_hash(body, router->options.epoch, router->options.seed);
 }
 
 static inline double to_seconds(int64_t nanoseconds) {
@@ -339,7 +346,7 @@ bool router_retry_avoids(const struct router *router, const struct call *call, u
 bool router_retry_killed(struct router *router, struct call *call, int64_t now);
 /// A result: its arguments kill nobody. To be called while there are suspects.
 void router_retry_acquit(struct router *router, const struct call *call);
-/// The error with which a poison call is refused, or NULL. To be called while there are suspects.
+/// The error with which a poison call is refused, or NULL.
 struct payload *router_retry_refusal(struct router *router, struct deployment *deployment,
                                      const struct message *message, int64_t now);
 /// The error of a call that has just turned out to be poison.

@@ -381,6 +381,9 @@ static void compare_app(struct world *world, uint32_t number) {
   REQUIRE(world, status.queued == app->queued && status.running == app->running,
           "the router counts %u in the queue and %u running, there are %u and %u", status.queued,
           status.running, app->queued, app->running);
+  size_t bytes = app->queued * sizeof(uint32_t);  // arguments are the number of a record
+  REQUIRE(world, status.queue_bytes == bytes, "the router counts %zu bytes in the queue of %zu",
+          status.queue_bytes, bytes);
   REQUIRE(world, status.ready == app->ready, "the router counts %u ready workers, there are %u",
           status.ready, app->ready);
   REQUIRE(world, (status.state == DEPLOYMENT_FAILED) == (app->failed && !world->draining),
