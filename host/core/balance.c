@@ -18,6 +18,8 @@ int balance_choose(const struct candidate *candidates, uint32_t count, double wo
                    uint32_t *best) {
   double least = -1, best_free = -1;
   for (uint32_t i = 0; i < count; i++) {
+    // Nobody knows when it would end there.
+    if (!candidates[i].free && !(candidates[i].score > 0)) continue;
     double end = finish(&candidates[i], workload);
     if (least < 0 || end < least) {
       least = end;

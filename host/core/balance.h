@@ -20,7 +20,8 @@ struct candidate {
 enum { BALANCE_WAIT = -1 };
 
 /// Index of the worker to give a call of `workload` to now, or BALANCE_WAIT: none is free, or a
-/// busy one, whose index goes into `*best`, is predicted to end it earlier than any free one.
+/// busy one, whose index goes into `*best`, is predicted to end it earlier than any free one; its
+/// score has to be known for that.
 /// Equals within 20 us or 10 % go to the free one with the lowest index: caches and a waiting
 /// thread stay warm.
 int balance_choose(const struct candidate *candidates, uint32_t count, double workload,

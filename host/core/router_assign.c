@@ -140,17 +140,32 @@ struct choice {
   double later;  // predicted seconds until that one has a slot
 };
 
+// A call that failed goes to another worker if one is free. It waits for none: who stands in the place
+// where it failed is another process by now.
+static bool is_other_free(const struct router *router, const struct deployment *deployment,
+                          const struct call *call, uint32_t reserved) {
+  uint32_t concurrency = deployment->functions[call->function].concurrency;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + i];
+    if (i != reserved && router_may_serve(router, worker) && has_slot(worker, concurrency) &&
+        !router_retry_failed_on(call, worker->number))
+      return true;
+  }
+  return false;
+}
+
 // `reserved`: a worker that an older call waits for, which gets no others; or ROUTER_NONE.
 static struct choice choose(struct router *router, struct deployment *deployment,
                             const struct call *call, uint32_t reserved, int64_t now) {
   uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
+  bool elsewhere = call->trials && is_other_free(router, deployment, call, reserved);
   struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
   struct candidate *candidates = deployment->candidates;
   uint32_t *places = deployment->places, best = 0;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!router_may_serve(router, worker) || router_retry_avoids(router, call, worker->number))
-      continue;
+    if (!router_may_serve(router, worker)) continue;
+    if (elsewhere && router_retry_failed_on(call, worker->number)) continue;
     bool is_free = i != reserved && has_slot(worker, concurrency);
     any_free += is_free;
     places[count] = i;
@@ -159,10 +174,10 @@ static struct choice choose(struct router *router, struct deployment *deployment
                                              .free = is_free};
   }
   if (!any_free) return choice;
-  for (uint32_t i = 0; i < count; i++)
-    candidates[i].backlog =
-        backlog(router->workers[deployment->first_worker + places[i]], concurrency, now) +
-        deployment->promised[places[i]];
+  for (uint32_t i = 0; i < count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + places[i]];
+    candidates[i].backlog = backlog(worker, concurrency, now) + deployment->promised[places[i]];
+  }
   double workload = router_batch_workload(deployment, call, now);
   int chosen = balance_choose(candidates, count, workload, &best);
   if (chosen != BALANCE_WAIT) {
@@ -262,8 +277,7 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
   double least = 0;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!router_may_serve(router, worker) || router_retry_avoids(router, call, worker->number))
-      continue;
+    if (!router_may_serve(router, worker)) continue;
     double left = backlog(worker, concurrency, now);
     if (best != ROUTER_NONE && left >= least) continue;
     best = i;
@@ -342,6 +356,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     bool gathers =
         router_batches(deployment, call) &&
         router_batch_gathers(deployment, call, choice.worker != ROUTER_NONE, now, &again);
+    bool fits_nowhere = choice.worker == ROUTER_NONE && choice.awaited == ROUTER_NONE;
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
       call = look_behind(router, deployment, call, &choice, reserved, now);
@@ -355,7 +370,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     }
     if (deployment->function_count == 1) break;
     call = (struct call *)item;
-    if (reserved == ROUTER_NONE && !gathers && now - call->admitted > kPatience)
+    if (reserved == ROUTER_NONE && fits_nowhere && now - call->admitted > kPatience)
       reserved = reserve(router, deployment, call, now);
     if (!skipped) memset(deployment->skip, 0, deployment->function_count);
     skipped = true;

@@ -130,20 +130,10 @@ void router_retry_fail_all(struct router *router, struct deployment *deployment,
 
 // ---- another worker ----
 
-static bool failed_on(const struct call *call, uint32_t worker) {
+bool router_retry_failed_on(const struct call *call, uint32_t worker) {
   const struct trials *trials = call->trials;
   for (uint32_t i = 0; trials && i < trials->count; i++)
     if (trials->of[i].worker == worker) return true;
-  return false;
-}
-
-bool router_retry_avoids(const struct router *router, const struct call *call, uint32_t worker) {
-  if (!call->trials || !failed_on(call, worker)) return false;
-  const struct deployment *deployment = call_deployment(router, call);
-  for (uint32_t i = 0; i < deployment->place_count; i++) {
-    uint32_t other = deployment->first_worker + i;
-    if (router->workers[other]->state == WORKER_READY && !failed_on(call, other)) return true;
-  }
   return false;
 }
 

@@ -340,8 +340,8 @@ bool router_retry_error(struct router *router, struct call *call, const struct m
 void router_retry_timer(struct router *router, struct call *call, int64_t now);
 /// Ends all calls in a pause with DeploymentFailed.
 void router_retry_fail_all(struct router *router, struct deployment *deployment, int64_t now);
-/// Whether the call died on `worker` while there is another one to try.
-bool router_retry_avoids(const struct router *router, const struct call *call, uint32_t worker);
+/// Whether an attempt failed in this place. Another one that is free is taken first.
+bool router_retry_failed_on(const struct call *call, uint32_t worker);
 /// A worker has died of this call alone. True: it is poison.
 bool router_retry_killed(struct router *router, struct call *call, int64_t now);
 /// A result: its arguments kill nobody. To be called while there are suspects.

@@ -14,6 +14,7 @@
 //   I8   counts are those of their owners     compare_app, compare_seat
 //   I9   no call waits beside a free worker   check_waiting (but for one that will end it sooner),
 //                                             batch_check_waiting
+//   I12  what waits has a limit               LIMIT_IN_FLIGHT in truth.c; the rest in spec/unit/c
 //   I16  once the faults have stopped, all    settle in world.c, judge_quiet
 //        ends and all workers are ready
 #include <inttypes.h>
@@ -30,7 +31,7 @@ static const uint32_t kBehind = 100;  // the router looks at 64 behind one that 
 static const int64_t kCanary = SECONDS(60);
 static const int64_t kShortestBackoff = MILLISECONDS(160);
 static const int64_t kLongestBackoff = SECONDS(73);
-static const int64_t kPatience = SECONDS(10);  // with a free worker while a better one is busy
+static const int64_t kPatience = SECONDS(3);  // with a free worker while a better one is busy
 
 // ---- the router's outcomes ----
 
@@ -184,13 +185,18 @@ static uint32_t slots_with(const struct app *app, const struct seat *seat, uint3
   return least;
 }
 
-// It failed on this worker, and there is another one.
+// It gets no calls until it has answered a ping.
+static bool is_silent(const struct world *world, uint32_t number) {
+  return world->heartbeat && world->seats[number].unanswered >= world->misses;
+}
+
+// It failed on this worker, and there is another one that has nothing to do.
 static bool avoids(const struct world *world, const struct app *app, const struct record *record,
                    uint32_t number) {
   if (!(record->died_on >> number & 1)) return false;
   for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
-    if (world->seats[i].ready && world->seats[i].standing && !world->seats[i].given_up &&
-        !world->seats[i].retiring && !world->seats[i].draining && !(record->died_on >> i & 1))
+    if (judge_serves(&world->seats[i]) && !world->seats[i].slot_count && !is_silent(world, i) &&
+        !(record->died_on >> i & 1))
       return true;
   return false;
 }
@@ -419,7 +425,9 @@ static void compare_seat(struct world *world, uint32_t number) {
 static uint32_t seat_for(const struct world *world, const struct app *app,
                          const struct record *record) {
   for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
-    if (judge_could_take(app, &world->seats[i], record) && !avoids(world, app, record, i)) return i;
+    if (judge_could_take(app, &world->seats[i], record) && !avoids(world, app, record, i) &&
+        !is_silent(world, i))
+      return i;
   return ROUTER_NONE;
 }
 
@@ -431,6 +439,21 @@ static bool other_fits_nowhere(const struct world *world, const struct app *app,
         seat_for(world, app, other) == ROUTER_NONE)
       return true;
   return false;
+}
+
+static double predicted(const struct world *world, uint32_t number, const struct record *record) {
+  double score = router_score(world->router, number, record->function);
+  return score > 0 ? record->workload / score : 0;
+}
+
+// Seconds until a call would have ended on a worker, behind all that it has.
+static double predicted_end(const struct world *world, uint32_t number,
+                            const struct record *record) {
+  const struct seat *seat = &world->seats[number];
+  double seconds = predicted(world, number, record);
+  for (uint32_t i = 0; i < seat->slot_count; i++)
+    seconds += predicted(world, number, seat->slots[i]);
+  return seconds;
 }
 
 // The oldest call in the queue may wait for a fast busy worker while a slow one is free, but not
@@ -445,10 +468,9 @@ static void check_waiting(struct world *world, struct app *app) {
     app->waiting_since = world->now;
     return;
   }
-  double score = router_score(world->router, free_seat, record->function);
-  double predicted = score > 0 ? record->workload / score : 0;
+  double end = predicted_end(world, free_seat, record);
   REQUIRE(world,
-          world->now - app->waiting_since < kPatience + (int64_t)(2e9 * predicted) ||
+          world->now - app->waiting_since < kPatience + (int64_t)(2e9 * end) ||
               other_fits_nowhere(world, app, record),
           "call %u waits while worker %u could take it", record->number, free_seat);
 }

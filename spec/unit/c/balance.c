@@ -69,6 +69,13 @@ static void unknown_scores(void) {
   EXPECT_EQUAL(1, choose(candidates, 2, 1));
 }
 
+static void unknown_and_busy(void) {
+  struct candidate candidates[] = {{.backlog = 0.001}, {.score = 10, .free = true}};
+  EXPECT_EQUAL(1, choose(candidates, 2, 100));
+  candidates[0].score = 1000;
+  EXPECT_EQUAL(BALANCE_WAIT, choose(candidates, 2, 100));
+}
+
 static void learns(void) {
   EXPECT(balance_learn(0, 10, 2) == 5);
   EXPECT(balance_learn(8, 16, 1) == 9);
@@ -89,6 +96,7 @@ static const struct check checks[] = {
     {"gives equals within 20 us to the lowest index", short_ties},
     {"prefers a free worker to a busy one that is hardly better", tie_with_busy},
     {"takes the shorter backlog when scores are not known", unknown_scores},
+    {"waits for no busy worker whose score is not known", unknown_and_busy},
     {"moves a score by an eighth, and takes the first one whole", learns},
     {"learns nothing from a time that is none", keeps},
 };
