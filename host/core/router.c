@@ -104,6 +104,8 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->places);
   free(deployment->promised);
   free(deployment->suspects);
+  for (uint32_t i = 0; i < deployment->function_count; i++) free(deployment->levels[i].of);
+  free(deployment->levels);
   for (uint32_t i = 0; i < deployment->function_count; i++)
     free((char *)(uintptr_t)deployment->functions[i].retry_on);
   free(deployment->functions);
@@ -213,6 +215,7 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->start = payload_ref(options->start);
   deployment->timer.kind = TIMER_DEPLOYMENT;
   deployment->skip = xcalloc(options->function_count, 1);
+  deployment->levels = xcalloc(options->function_count, sizeof *deployment->levels);
   deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
   deployment->candidates = xcalloc(deployment->place_count, sizeof *deployment->candidates);
   deployment->places = xcalloc(deployment->place_count, sizeof *deployment->places);

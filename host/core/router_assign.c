@@ -194,7 +194,7 @@ static void assign_one(struct router *router, struct worker *worker, struct call
                        struct batch *batch, uint32_t follow, bool ahead, int64_t now) {
   double score = worker->scores[call->function];
   router_call_detach(router, call, now);
-  router_fair_dispatched(call_deployment(router, call), now);
+  router_fair_dispatched(router, call, now);
   call->ahead = ahead;
   call->state = CALL_RUNNING;
   call->sequence = ++router->sequence;

@@ -6,8 +6,8 @@
 //
 // - A client's calls of one level stand apart by the time the deployment takes to serve one call of
 //   each client that waits: who floods has tags that run ahead of the time.
-// - While others wait, a client that has less in the queue than its share is placed as if
-//   it had come with the first one there, not behind all that came before it.
+// - While others wait, a client that has less in the queue than its share is placed as if it had
+//   come with the first one there of its function and priority, not behind all that came before it.
 //
 // With one client this is the order in which the calls came. When the queue is full, a client below
 // its share takes the place of the newest call of the client with most.
@@ -69,56 +69,61 @@ static struct share *share_of(struct peer *peer, uint32_t deployment) {
 
 // ---- tags ----
 
+static struct level *level_of(struct deployment *deployment, const struct call *call) {
+  struct levels *levels = &deployment->levels[call->function];
+  for (uint32_t i = 0; i < levels->count; i++)
+    if (levels->of[i].priority == call->priority) return &levels->of[i];
+  levels->of = xrealloc(levels->of, (levels->count + 1) * sizeof *levels->of);
+  struct level *level = &levels->of[levels->count++];
+  *level = (struct level){.priority = call->priority};
+  return level;
+}
+
 // Whether a client has less in the queue than the others on average, if there are others.
 static bool is_below_share(const struct deployment *deployment, const struct share *share) {
   uint32_t clients = deployment->waiting_shares + !share->waiting;
   return clients > 1 && (share->waiting + UINT64_C(1)) * clients <= deployment->queue.count;
 }
 
-// How many more urgent calls are passed over in search of the first of a priority.
-enum { LOOK_BEHIND = 64 };
-
-// The first call in the queue that is no more urgent than `priority`, or NULL.
-static const struct call *first_of(const struct queue *queue, uint8_t priority) {
-  const struct call *first = NULL;
-  for (uint32_t i = 0; i < queue->line_count; i++) {
-    const struct call *call = (const struct call *)queue->lines[i].first;
-    for (int k = 0; call && call->priority > priority && k < LOOK_BEHIND; k++)
-      call = (const struct call *)call->item.next;
-    if (call && (!first || call->item.order < first->item.order)) first = call;
-  }
-  return first;
+// The least tag of those in the queue, about: of the latest that went to a worker, or of the first
+// one, should that have been passed by others that suited a worker better.
+static int64_t first_tag(const struct deployment *deployment, const struct call *call,
+                         const struct level *level) {
+  const struct call *first = (const struct call *)deployment->queue.lines[call->function].first;
+  bool is_first = first && first->priority == call->priority && first->tag < level->served;
+  return is_first ? first->tag : level->served;
 }
 
 // The least tag that a call of a client may get, and how far its calls stand apart. For one below
-// its share both are those of the calls in the queue, whatever the times they were given once.
-static int64_t place(const struct deployment *deployment, const struct share *share,
-                     uint8_t priority, int64_t now, double *apart) {
-  uint32_t clients = deployment->waiting_shares + !share->waiting;
+// its share both are those of the calls of its function and priority in the queue, whatever the
+// times they were given once.
+static int64_t place(const struct deployment *deployment, const struct call *call,
+                     const struct level *level, int64_t now, double *apart) {
+  uint32_t clients = deployment->waiting_shares + !call->share->waiting;
   *apart = deployment->interval * clients;
-  if (!is_below_share(deployment, share)) return now;
-  const struct call *first = first_of(&deployment->queue, priority);
-  if (!first) return now;
-  double spread = (double)(deployment->furthest - first->tag) / (double)deployment->queue.count;
+  if (!level->waiting || !is_below_share(deployment, call->share)) return now;
+  int64_t first = first_tag(deployment, call, level);
+  double spread = (double)(level->furthest - first) / (double)level->waiting;
   if (spread * clients < *apart) *apart = spread * clients;
-  return first->tag < now ? first->tag : now;
+  return first < now ? first : now;
 }
 
 void router_fair_tag(struct router *router, struct peer *peer, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   struct share *share = call->share = share_of(peer, call->deployment);
+  struct level *level = level_of(deployment, call);
   share->uses++;
   // Calls of the same instant are kept a nanosecond apart.
   router->arrival = now > router->arrival ? now : router->arrival + 1;
   int64_t tag = router->arrival;
 #ifndef PLANT_UNFAIR
   double apart;
-  tag = place(deployment, share, call->priority, tag, &apart);
+  tag = place(deployment, call, level, tag, &apart);
   int64_t own = share->tags[call->priority] + (apart > 1 ? (int64_t)apart : 1);
   if (share->waiting && own > tag) tag = own;
   if (tag > now + kFurthest) tag = router->arrival + kFurthest;
 #endif
-  if (tag > deployment->furthest) deployment->furthest = tag;
+  if (tag > level->furthest) level->furthest = tag;
   share->tags[call->priority] = call->tag = tag;
   call->item.order = (uint64_t)(tag + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND);
 }
@@ -137,14 +142,20 @@ void router_fair_forget(struct call *call) {
 }
 
 void router_fair_waits(struct router *router, struct call *call) {
+  struct level *level = level_of(call_deployment(router, call), call);
+  if (!level->waiting++) level->served = call->tag;
   if (!call->share->waiting++) call_deployment(router, call)->waiting_shares++;
 }
 
 void router_fair_leaves(struct router *router, struct call *call) {
+  level_of(call_deployment(router, call), call)->waiting--;
   if (!--call->share->waiting) call_deployment(router, call)->waiting_shares--;
 }
 
-void router_fair_dispatched(struct deployment *deployment, int64_t now) {
+void router_fair_dispatched(struct router *router, const struct call *call, int64_t now) {
+  struct deployment *deployment = call_deployment(router, call);
+  struct level *level = level_of(deployment, call);
+  if (call->tag > level->served) level->served = call->tag;
   if (deployment->dispatched_at) {
     double gap = (double)(now - deployment->dispatched_at);
     deployment->interval +=

@@ -157,6 +157,14 @@ struct suspect {
   int64_t since, until;  // the first death; the end of the quarantine, 0: none
 };
 
+// The calls of one function and priority in the queue.
+struct level {
+  uint8_t priority;
+  uint32_t waiting;
+  int64_t served;    // tag of the latest that went to a worker, or of the first since none waited
+  int64_t furthest;  // tag that was given
+};
+
 struct deployment {
   char *name, *manifest;
   size_t manifest_size;
@@ -180,7 +188,6 @@ struct deployment {
   size_t queue_bytes;       // of calls in the queue, and of those in a pause
   uint32_t waiting_shares;  // clients that have calls in the queue
   double interval;          // nanoseconds between dispatches while calls wait; 0: not known
-  int64_t furthest;         // tag that was given
   int64_t dispatched_at;    // the last one, 0: none waited then
   uint32_t running, delayed;
   uint64_t calls, dropped;
@@ -194,6 +201,10 @@ struct deployment {
   uint32_t *places;              // scratch, one a place
   double *promised;              // scratch, one a place: seconds of waiting calls that wait for it
   struct keys *keys;             // NULL: no call had one yet
+  struct levels {
+    struct level *of;  // priorities that calls have had, mostly one
+    uint32_t count;
+  } * levels;  // one a function
 };
 
 // What a client has of a deployment.
@@ -276,7 +287,7 @@ void router_fair_forget(struct call *call);
 /// The call comes into the queue / leaves it / leaves it for a worker.
 void router_fair_waits(struct router *router, struct call *call);
 void router_fair_leaves(struct router *router, struct call *call);
-void router_fair_dispatched(struct deployment *deployment, int64_t now);
+void router_fair_dispatched(struct router *router, const struct call *call, int64_t now);
 /// The error with which a call is refused for want of room, or NULL: then there is room for it.
 struct payload *router_fair_refusal(struct router *router, struct peer *peer, uint32_t number,
                                     const struct message *message, int64_t now);

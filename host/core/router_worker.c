@@ -345,13 +345,15 @@ static void lose_calls(struct router *router, struct worker *worker, enum lost_r
   }
 }
 
-// Another process stands in the place after `delay` seconds, if it is wanted.
+// Another process stands in the place after `delay` seconds, if it is wanted. In a failed deployment
+// it waits for its turn to be the canary.
 static void replace(struct router *router, struct worker *worker, double delay, int64_t now) {
   if (router->draining || !worker->wanted) {
     worker->state = WORKER_NONE;
     return;
   }
-  if (delay <= 0) {
+  bool failed = deployment_of(router, worker)->state == DEPLOYMENT_FAILED;
+  if (delay <= 0 && !failed) {
     router_worker_start(router, worker, now);
     return;
   }

@@ -113,7 +113,9 @@ void batch_check_waiting(struct world *world, struct app *app) {
   uint32_t count = 0;
   bool is_due = false;
   for (struct record *record = seat ? app->oldest : NULL; record; record = record->newer) {
-    if (record->where != IN_QUEUE || world->now <= record->paused_until + world->slack) continue;
+    if (record->where != IN_QUEUE) continue;
+    // Whether it waits already nobody knows; a worker may be kept for it.
+    if (world->now <= record->paused_until + world->slack) return;
     const struct router_function *function = &app->functions[record->function];
     if (!first) first = record;
     if (!function->batch_size || record->function != first->function) return;

@@ -31,7 +31,7 @@ static const uint32_t kBehind = 100;  // the router looks at 64 behind one that 
 static const int64_t kCanary = SECONDS(60);
 static const int64_t kShortestBackoff = MILLISECONDS(160);
 static const int64_t kLongestBackoff = SECONDS(73);
-static const int64_t kPatience = SECONDS(3);  // with a free worker while a better one is busy
+static const int64_t kPatience = SECONDS(1);  // with a free worker while a better one is busy
 
 // ---- the router's outcomes ----
 
@@ -210,8 +210,10 @@ bool judge_could_take(const struct app *app, const struct seat *seat, const stru
   return judge_serves(seat) && seat->batch_count < slots_with(app, seat, record->function);
 }
 
-// A client that has one call in the queue does not wait behind all those of another.
+// A client that has one call in the queue does not wait behind all those of another; but those that
+// come back from a worker have their old places.
 static void check_fair(struct world *world, const struct record *served) {
+  if (served->sequence) return;
   for (uint32_t i = 0; i < world->people_count; i++) {
     struct record *record = world->people[i].only[served->deployment];
     if (!record || record->client == served->client || record->function != served->function ||
@@ -264,11 +266,11 @@ void judge_dispatched(struct world *world, const struct action *action) {
   REQUIRE(world, !avoids(world, record_app(world, record), record, action->worker),
           "call %u is tried again on a worker that failed it", record->number);
   batch_dispatched(world, record, action);
+  check_fair(world, record);
   world->sequence = record->sequence = message->sequence;
   record->attempt = message->attempt;
   record->worker = action->worker;
   record->generation = action->generation;
-  check_fair(world, record);
   record->stood_back = false;
   record->sent_at = world->now;
   record->work = ahead_work(world, seat, record);
@@ -468,9 +470,10 @@ static void check_waiting(struct world *world, struct app *app) {
     app->waiting_since = world->now;
     return;
   }
+  int64_t gathering = app->functions[record->function].batch_wait;
   double end = predicted_end(world, free_seat, record);
   REQUIRE(world,
-          world->now - app->waiting_since < kPatience + (int64_t)(2e9 * end) ||
+          world->now - app->waiting_since < kPatience + gathering + (int64_t)(2e9 * end) ||
               other_fits_nowhere(world, app, record),
           "call %u waits while worker %u could take it", record->number, free_seat);
 }

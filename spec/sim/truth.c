@@ -481,7 +481,7 @@ void truth_lost(struct world *world, uint32_t number) {
   if (!told && (!seat->ready || young)) charge(world, seat);
   fail_waiting(world, app);
   if (app->retiree == number) retiree_lost(world, app);
-  seat->start_owed = seat->wanted && !world->draining && !seat->charged &&
+  seat->start_owed = seat->wanted && !world->draining && !seat->charged && !app->failed &&
                      (seat->finished || seat->killed || seat->tainted);
   world->starts_owed += seat->start_owed;
 }

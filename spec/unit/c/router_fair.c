@@ -59,6 +59,21 @@ static void light_when_slow(void) {
   scene_close(&scene);
 }
 
+// More urgent calls stand before the flood.
+static void light_behind_urgent(void) {
+  struct scene scene = busy(&kSquare);
+  flood(&scene, PEER, 300);
+  struct message options = kOptions;
+  options.priority = 1;
+  for (int i = 0; i < 100; i++) scene_call_with(&scene, OTHER, options);
+  for (int i = 0; i < 10; i++) serve(&scene, MILLISECONDS(1));
+  flood(&scene, LIGHT, 1);
+  int floods = 0;
+  for (uint32_t peer; (peer = serve(&scene, MILLISECONDS(1))) != LIGHT;) floods += peer == PEER;
+  EXPECT(floods <= 3);
+  scene_close(&scene);
+}
+
 // Two keep the queue filled, with a different number of calls in flight.
 static void two_floods(void) {
   struct scene scene = busy(&kSquare);
@@ -180,6 +195,7 @@ static void queue_timeout(void) {
 static const struct check checks[] = {
     {"C4: lets a client with one call wait for few of those of another", light},
     {"C4: also when calls take longer than those before them", light_when_slow},
+    {"C4: also when many more urgent calls are before it", light_behind_urgent},
     {"C4: serves two clients alike that have different numbers of calls in flight", two_floods},
     {"serves the calls of one client in the order in which they came", alone},
     {"lets an urgent call pass those of its client", urgent},
