@@ -90,7 +90,7 @@ describe('a call of an interrupt_safe function', function()
     ]])
   end)
 
-  it('leaves the calls beside it alone', function()
+  it('is interrupted alone, without the calls beside it', function()
     prints('DeadlineExceeded\ttrue\ttrue\n', [[
       local before = pid()
       local long = beside:spawn(0.5, false)
