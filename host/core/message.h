@@ -109,7 +109,7 @@ struct call_id {
   uint64_t counter;
 };
 
-/// One message. Only the fields listed for its type mean anything; the others are zero.
+/// One message. Only the fields listed for its type mean anything.
 struct message {
   uint8_t type;  // enum message_type
   uint8_t role;  // HELLO: enum role
@@ -126,20 +126,29 @@ struct message {
   int64_t elapsed;  // RESULT, ERROR: nanoseconds in the function; whole microseconds, rounded down,
                     // on the wire
   double workload;  // CALL; SCORE: the score
-  uint32_t worker;  // START
-  uint32_t generation;    // START, READY
-  uint32_t limit;         // HELLO: the largest frame this side accepts
-  int32_t code;           // GOODBYE: exit code
-  int64_t queue_timeout;  // CALL: nanoseconds it may wait for a worker; 0: until its deadline
-  uint32_t attempts;      // CALL: how many there may be; 0: what the function allows
-  struct call_id parent;  // CALL: of the call in which it was made; zero: none
-  uint32_t batch;         // CALL: how many of the same batch follow
-  uint32_t credit;        // CALL: the window, 0: the default; CREDIT: bytes that were consumed
-  uint64_t resident;      // RECYCLE: bytes
-  double n, total;        // PROGRESS: not negative; total 0: not known
-  const char *key;  // CALL: `key_size` bytes, none with 0. Not owned: they last as long as what the
-                    // message was read from, a reader's buffer until it is filled again.
-  uint32_t key_size;     // at most LIMIT_KEY
+  uint32_t credit;  // CALL: the window, 0: the default; CREDIT: bytes that were consumed
+  union {
+    struct {                  // CALL
+      uint32_t attempts;      // how many there may be; 0: what the function allows
+      int64_t queue_timeout;  // nanoseconds it may wait for a worker; 0: until its deadline
+      struct call_id parent;  // of the call in which it was made; zero: none
+      uint32_t batch;         // how many of the same batch follow
+      uint32_t key_size;      // at most LIMIT_KEY
+      const char *key;        // `key_size` bytes, none with 0. Not owned: they last as long as what
+                              // the message was read from, a reader's buffer until it is filled
+                              // again.
+    };
+    struct {
+      uint32_t worker;      // START
+      uint32_t generation;  // START, READY
+      uint32_t limit;       // HELLO: the largest frame this side accepts
+      int32_t code;         // GOODBYE: exit code
+    };
+    struct {
+      double n, total;  // PROGRESS: not negative; total 0: not known
+    };
+    uint64_t resident;  // RECYCLE: bytes
+  };
   struct payload *body;  // or NULL. A reader gives one reference to whoever gets the message.
 };
 

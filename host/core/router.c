@@ -12,7 +12,7 @@
 
 // ---- actions ----
 
-struct action *router_act(struct router *router, enum router_action type) {
+static struct action *add_action(struct router *router) {
   if (router->action_count == router->action_capacity) {
     size_t capacity = router->action_capacity ? 2 * router->action_capacity : 64;
     struct action *actions = xcalloc(capacity, sizeof *actions);
@@ -24,8 +24,23 @@ struct action *router_act(struct router *router, enum router_action type) {
     router->action_capacity = capacity;
   }
   size_t at = (router->action_first + router->action_count++) & (router->action_capacity - 1);
-  struct action *action = &router->actions[at];
+  return &router->actions[at];
+}
+
+struct action *router_act(struct router *router, enum router_action type) {
+  struct action *action = add_action(router);
   *action = (struct action){.type = type, .peer = ROUTER_NONE, .worker = ROUTER_NONE};
+  return action;
+}
+
+// On every call's path, so the message is written once.
+struct action *router_send(struct router *router, const struct message *message) {
+  struct action *action = add_action(router);
+  action->type = ROUTER_SEND;
+  action->peer = action->worker = ROUTER_NONE;
+  action->deployment = action->generation = 0;
+  action->message = *message;
+  action->text = NULL;
   return action;
 }
 
@@ -60,15 +75,14 @@ void router_answer(struct router *router, struct call *call, enum message_type t
       payload_unref(body);
     return;
   }
-  struct action *action = router_act(router, ROUTER_SEND);
+  struct action *action = router_send(router, &(struct message){.type = (uint8_t)type,
+                                                                .id = call->id,
+                                                                .attempt = call->attempt,
+                                                                .epoch = router->options.epoch,
+                                                                .elapsed = elapsed,
+                                                                .body = body});
   action->peer = call->peer;
   action->deployment = call->deployment;
-  action->message = (struct message){.type = (uint8_t)type,
-                                     .id = call->id,
-                                     .attempt = call->attempt,
-                                     .epoch = router->options.epoch,
-                                     .elapsed = elapsed,
-                                     .body = body};
 }
 
 double router_random(struct router *router) {

@@ -139,11 +139,11 @@ static void recall(struct router *router, struct worker *worker) {
   act(router, worker, ROUTER_RECALL, worker->recalled);
   worker->recalling = true;
   router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_GIVE_BACK,
-                                      .id = worker->last->id,
-                                      .attempt = worker->last->attempt,
-                                      .epoch = router->options.epoch,
-                                      .sequence = worker->recalled});
+                     &(struct message){.type = MESSAGE_GIVE_BACK,
+                                       .id = worker->last->id,
+                                       .attempt = worker->last->attempt,
+                                       .epoch = router->options.epoch,
+                                       .sequence = worker->recalled});
 }
 
 void router_ahead_timer(struct router *router, struct worker *worker, int64_t now) {

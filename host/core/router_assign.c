@@ -207,19 +207,19 @@ static void assign_one(struct router *router, struct worker *worker, struct call
   int64_t remaining = call->deadline - now;
   router_worker_send(
       router, worker,
-      (struct message){.type = MESSAGE_CALL,
-                       .id = call->id,
-                       .attempt = call->attempt,
-                       .epoch = router->options.epoch,
-                       .sequence = call->sequence,
-                       .function = call->function,
-                       .remaining = remaining > 0 ? remaining : 0,
-                       .workload = call->workload,
-                       .priority = call->priority,
-                       .flags = call->flags | (batch ? CALL_BATCH : 0) | (ahead ? CALL_AHEAD : 0),
-                       .batch = follow,
-                       .credit = credit_window(&call->credit),
-                       .body = payload_ref(call->body)});
+      &(struct message){.type = MESSAGE_CALL,
+                        .id = call->id,
+                        .attempt = call->attempt,
+                        .epoch = router->options.epoch,
+                        .sequence = call->sequence,
+                        .function = call->function,
+                        .remaining = remaining > 0 ? remaining : 0,
+                        .workload = call->workload,
+                        .priority = call->priority,
+                        .flags = call->flags | (batch ? CALL_BATCH : 0) | (ahead ? CALL_AHEAD : 0),
+                        .batch = follow,
+                        .credit = credit_window(&call->credit),
+                        .body = payload_ref(call->body)});
 }
 
 // Gives `call` to `worker`, and those that go with it.

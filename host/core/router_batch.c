@@ -186,11 +186,11 @@ static void hand_over(struct router *router, struct call *from, struct call *to)
 static void send_cancel(struct router *router, struct worker *worker, const struct call *call,
                         uint64_t sequence, enum cancel_reason reason) {
   router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_CANCEL,
-                                      .id = call->id,
-                                      .attempt = call->attempt,
-                                      .sequence = sequence,
-                                      .reason = (uint8_t)reason});
+                     &(struct message){.type = MESSAGE_CANCEL,
+                                       .id = call->id,
+                                       .attempt = call->attempt,
+                                       .sequence = sequence,
+                                       .reason = (uint8_t)reason});
 }
 
 // Nobody waits for it any more. Which of its calls has the worker's answer last is not known, so

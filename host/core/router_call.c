@@ -123,11 +123,11 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   }
   timers_set(&router->timers, &call->timer, now + LIMIT_GRACE);
   router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_CANCEL,
-                                      .id = call->id,
-                                      .attempt = call->attempt,
-                                      .sequence = call->sequence,
-                                      .reason = (uint8_t)reason});
+                     &(struct message){.type = MESSAGE_CANCEL,
+                                       .id = call->id,
+                                       .attempt = call->attempt,
+                                       .sequence = call->sequence,
+                                       .reason = (uint8_t)reason});
   cancel_children(router, call, now);
 }
 

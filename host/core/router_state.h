@@ -264,6 +264,8 @@ static inline double to_seconds(int64_t nanoseconds) {
 
 // router.c
 struct action *router_act(struct router *router, enum router_action type);
+/// The same for ROUTER_SEND; takes over the body.
+struct action *router_send(struct router *router, const struct message *message);
 void router_log(struct router *router, uint32_t deployment, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /// Sends a message to the client of `call`, or to all that are attached to a run; takes over the
@@ -470,4 +472,5 @@ void router_worker_drain(struct router *router, struct worker *worker, int64_t n
 /// No more calls for it. When its last one has ended it is told so, and has its time for that.
 void router_worker_retire(struct router *router, struct worker *worker, int64_t now);
 /// Fills a message for the current process of `worker` and queues it; takes over the body.
-void router_worker_send(struct router *router, struct worker *worker, struct message message);
+void router_worker_send(struct router *router, const struct worker *worker,
+                        const struct message *message);

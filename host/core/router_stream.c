@@ -9,10 +9,9 @@
 #include "router_state.h"
 
 static void pass_on(struct router *router, const struct call *call, struct message *message) {
-  struct action *action = router_act(router, ROUTER_SEND);
+  struct action *action = router_send(router, message);
   action->peer = call->peer;
   action->deployment = call->deployment;
-  action->message = *message;
   message->body = NULL;
 }
 
@@ -77,9 +76,9 @@ void router_stream_credit(struct router *router, struct call *call, uint32_t byt
 #endif
   if (!bytes) return;
   router_worker_send(router, call_worker(router, call),
-                     (struct message){.type = MESSAGE_CREDIT,
-                                      .id = call->id,
-                                      .attempt = call->attempt,
-                                      .sequence = call->sequence,
-                                      .credit = bytes});
+                     &(struct message){.type = MESSAGE_CREDIT,
+                                       .id = call->id,
+                                       .attempt = call->attempt,
+                                       .sequence = call->sequence,
+                                       .credit = bytes});
 }

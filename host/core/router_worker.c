@@ -29,12 +29,12 @@ static struct deployment *deployment_of(struct router *router, const struct work
   return router->deployments[worker->deployment];
 }
 
-void router_worker_send(struct router *router, struct worker *worker, struct message message) {
-  struct action *action = router_act(router, ROUTER_SEND);
+void router_worker_send(struct router *router, const struct worker *worker,
+                        const struct message *message) {
+  struct action *action = router_send(router, message);
   action->deployment = worker->deployment;
   action->worker = worker->number;
   action->generation = worker->generation;
-  action->message = message;
 }
 
 // ---- start ----
@@ -426,7 +426,7 @@ void router_worker_heartbeat(struct router *router, struct worker *worker, int64
   worker->unanswered++;
   worker->pings++;
   router_worker_send(router, worker,
-                     (struct message){.type = MESSAGE_PING, .sequence = worker->pings});
+                     &(struct message){.type = MESSAGE_PING, .sequence = worker->pings});
   timers_set(&router->timers, &worker->heartbeat, now + router->options.heartbeat);
 }
 
@@ -442,7 +442,7 @@ void router_worker_drain(struct router *router, struct worker *worker, int64_t n
   worker->retiring = false;
   leave_ready(router, worker, WORKER_DRAINING);
   timers_set(&router->timers, &worker->timer, now + limit);
-  router_worker_send(router, worker, (struct message){.type = MESSAGE_DRAIN, .remaining = limit});
+  router_worker_send(router, worker, &(struct message){.type = MESSAGE_DRAIN, .remaining = limit});
 }
 
 void router_worker_retire(struct router *router, struct worker *worker, int64_t now) {

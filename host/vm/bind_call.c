@@ -56,7 +56,7 @@ static bool read_time_field(lua_State *L, const char *name, int64_t *time) {
 }
 
 static bool read_limits(lua_State *L, struct call_options *options) {
-  if (lua_isnoneornil(L, LIMITS)) return true;
+  if (!lua_toboolean(L, LIMITS)) return true;
   if (!lua_istable(L, LIMITS)) return read_time(L, lua_tonumber(L, LIMITS), &options->timeout);
   lua_getfield(L, LIMITS, "attempts");
   lua_getfield(L, LIMITS, "priority");

@@ -10,7 +10,7 @@ struct news;
 struct payload;
 
 /// Reads what `:call(deployment, function, limits, workload, names, ...)` got, the object at index
-/// 1: fills `options` and encodes the arguments. `limits` is nil, a timeout in seconds, or a table
+/// 1: fills `options` and encodes the arguments. `limits` is false, a timeout in seconds, or a table
 /// {timeout =, queue_timeout =, attempts =, priority =, key =, stream = window in bytes, progress =}.
 /// `registry` is a stack index or 0. NULL: nil and an error table are pushed.
 struct payload *bind_call_begin(lua_State *L, int registry, struct call_options *options);

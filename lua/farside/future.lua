@@ -276,17 +276,13 @@ local function deliver(quietly, call, ok, ...)
   return true
 end
 
---- Whether calls have ended; hands on news of others first (stream.lua).
-local function has_ended()
-  local done, told = handle:done()
-  if told == 0 then return done > 0 end
-  M.take_news(handle)
-  return handle and handle:done() > 0
-end
-
---- Takes all calls that have ended.
+--- Takes all calls that have ended; hands on news of others first (stream.lua).
 local function collect(quietly)
-  while handle and has_ended() and deliver(quietly, handle:next()) do end
+  if not handle then return end
+  local done, told = handle:done()
+  if told > 0 then M.take_news(handle) end
+  if done + told == 0 then return end
+  while handle and deliver(quietly, handle:next()) do end
 end
 
 --- The same, but resumes nobody.

@@ -132,7 +132,10 @@ function Remote.new(deployment, func, options, name)
     _numbers = {},
     _is_open = is_open,
     _most = is_open and math.huge or #names,
-    _calculator = options.workload_calculator,
+    -- What most functions lack is false, not nil: a missing field would be looked for in the class too.
+    _calculator = options.workload_calculator or false,
+    _limits = false,
+    _on_progress = false,
   }, Remote)
   for i, parameter in ipairs(names) do self._numbers[parameter] = i end
   local problem = options.batch and batch.check_function(func) or check_dataset(self)
@@ -208,7 +211,7 @@ end
 
 --- What goes with each call: nothing, a timeout, or a table for C.
 local function limits_of(options)
-  if next(options) == nil then return nil end
+  if next(options) == nil then return false end
   if next(options) == 'timeout' and next(options, 'timeout') == nil then return options.timeout end
   return {
     timeout = options.timeout,
@@ -223,7 +226,7 @@ end
 --- The same for a call that streams.
 local function stream_limits(options)
   local limits = limits_of(options)
-  if type(limits) ~= 'table' then limits = { timeout = limits } end
+  if type(limits) ~= 'table' then limits = { timeout = limits or nil } end
   limits.stream = options.window or WINDOW
   return limits
 end
@@ -380,7 +383,7 @@ function Remote:with(options)
   for key, value in pairs(self._with or {}) do copy._with[key] = value end
   for key, value in pairs(options) do copy._with[key] = value end
   copy._limits, copy._stream_limits = limits_of(copy._with), nil
-  copy._on_progress = copy._with.on_progress
+  copy._on_progress = copy._with.on_progress or false
   bases[copy] = bases[self] or self
   return setmetatable(copy, Remote)
 end
