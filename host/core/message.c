@@ -69,7 +69,7 @@ struct layout {
 
 static const struct layout layouts[MESSAGE_TYPES] = {
     [MESSAGE_HELLO] = {"HELLO", BODY_NEEDED, {ROLE, FLAGS, LIMIT}},
-    [MESSAGE_WELCOME] = {"WELCOME", BODY_NONE, {EPOCH, FLAGS}},
+    [MESSAGE_WELCOME] = {"WELCOME", BODY_OPTIONAL, {EPOCH, FLAGS}},
     [MESSAGE_START] = {"START", BODY_NEEDED, {WORKER, GENERATION, EPOCH}},
     [MESSAGE_READY] = {"READY", BODY_NEEDED, {GENERATION}},
     [MESSAGE_CALL] = {"CALL",
@@ -91,6 +91,8 @@ static const struct layout layouts[MESSAGE_TYPES] = {
     [MESSAGE_DRAIN] = {"DRAIN", BODY_NONE, {REMAINING}},
     [MESSAGE_GOODBYE] = {"GOODBYE", BODY_OPTIONAL, {CODE, PHASE}},
     [MESSAGE_RECYCLE] = {"RECYCLE", BODY_NONE, {FUNCTION, RESIDENT}},
+    [MESSAGE_REQUEST] = {"REQUEST", BODY_NEEDED, {SEQUENCE}},
+    [MESSAGE_REPLY] = {"REPLY", BODY_NEEDED, {SEQUENCE}},
 };
 
 static bool is_type(uint64_t type) {
@@ -312,7 +314,7 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
     case PHASE:
       return read_u8(header, PHASE_NONE, PHASE_TAINTED, &message->reason);
     case ROLE:
-      return read_u8(header, ROLE_CLIENT, ROLE_WORKER_CONTROL, &message->role);
+      return read_u8(header, ROLE_CLIENT, ROLE_OPERATOR, &message->role);
     case LIMIT:
       return read_u32(header, 0, &message->limit);
     case WORKER:

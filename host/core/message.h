@@ -15,7 +15,8 @@
 //
 //   type       header after the type                        body
 //   HELLO      role, features, limit of frames              [map]  name, pid, proof of key
-//   WELCOME    epoch, features                              -
+//   WELCOME    epoch, features                              [map] or -  what the client connected
+//                                                                  to: name, tag, manifest
 //   START      worker, generation, epoch                    [map]  what a worker needs to load the
 //                                                                  deployment
 //   READY      generation                                   [manifest, {[function index] = score}]
@@ -36,7 +37,8 @@
 //   ITEM       id, attempt, epoch, sequence                 [values...]  of a call that streams
 //   CREDIT     id, attempt, sequence, bytes                 -      its reader has consumed them
 //   PROGRESS   id, attempt, epoch, sequence, n, total       -      total: nil if not known
-//   LOG        -                                            [text]
+//   LOG        -                                            [text, worker, deployment]  a line that
+//                                                                  a worker wrote, to operators
 //   PING PONG  sequence                                     -
 //   SCORE      function, score                              -
 //   DRAIN      milliseconds for it                          -
@@ -44,6 +46,8 @@
 //   RECYCLE    function, bytes                              -      the worker has so many resident
 //                                                                  after a call, more than the
 //                                                                  function's max_rss; said once
+//   REQUEST    sequence                                     [name, {options}]  of an operator
+//   REPLY      sequence                                     [true, value] or [false, an error map]
 // clang-format on
 //
 // Function numbers, deployments and workers count from 0, attempts from 1. id is a bin of 16 bytes:
@@ -79,10 +83,12 @@ enum message_type {
   MESSAGE_DRAIN,
   MESSAGE_GOODBYE,
   MESSAGE_RECYCLE,
+  MESSAGE_REQUEST,
+  MESSAGE_REPLY,
   MESSAGE_TYPES  // one past the last
 };
 
-enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL };
+enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL, ROLE_OPERATOR };
 
 enum call_flags {
   CALL_DEFAULT_DEADLINE = 1,  // no timeout was given: the clock starts when the deployment is ready
@@ -120,8 +126,8 @@ struct message {
   uint32_t attempt;   // counts from 1
   uint32_t function;  // index into the manifest
   uint64_t epoch;     // of the router; results of another one are fenced
-  uint64_t sequence;  // of a dispatch to a worker, growing over the router's life; PING and PONG:
-                      // their own count
+  uint64_t sequence;  // of a dispatch to a worker, growing over the router's life; PING, PONG,
+                      // REQUEST and REPLY: their own count
   int64_t remaining;  // CALL, DRAIN: nanoseconds left; whole milliseconds, rounded up, on the wire
   int64_t elapsed;  // RESULT, ERROR: nanoseconds in the function; whole microseconds, rounded down,
                     // on the wire

@@ -27,6 +27,15 @@ struct payload *payload_copy(const void *bytes, size_t size) {
   return payload;
 }
 
+struct payload *payload_join(const struct payload *payload) {
+  struct payload *copy = payload_new(payload->size);
+  size_t at = 0;
+  for (uint32_t i = 0; copy && i < payload->count; at += payload->parts[i++].size)
+    if (payload->parts[i].size)
+      memcpy(copy->bytes + at, payload->parts[i].bytes, payload->parts[i].size);
+  return copy;
+}
+
 struct payload *payload_resize(struct payload *payload, size_t size) {
   assert(payload->references == 1 && payload->count == 1 &&
          payload->parts[0].bytes == payload->bytes);

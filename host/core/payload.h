@@ -37,6 +37,8 @@ struct payload *payload_new(size_t size);
 
 /// A copy of `bytes`. NULL: no memory.
 struct payload *payload_copy(const void *bytes, size_t size);
+/// A copy in one part, which belongs to the caller on whatever thread. NULL: no memory.
+struct payload *payload_join(const struct payload *payload);
 
 /// Gives a payload of one part in its own memory, held by one reference only, another size: what fits
 /// stays, the rest is not filled. It may move. NULL: no memory, and `payload` is as before.

@@ -8,7 +8,7 @@
 
 #include "../core/limits.h"
 #include "../core/payload.h"
-#include "../io/embedded.h"
+#include "../io/session.h"
 #include "../io/wait.h"
 #include "bind_call.h"
 #include "codec.h"
@@ -17,7 +17,7 @@ static const char kHandle[] = "farside.handle";
 
 // The environment table of a handle: [deployment] = its class registry.
 struct handle {
-  struct embedded *embedded;
+  struct session *session;
   struct payload *decoding;  // freed later should Lua run out of memory while it is decoded
   pthread_mutex_t lock;
   uint64_t *anchors;  // of strings that no payload needs any more
@@ -26,12 +26,12 @@ struct handle {
 
 static struct handle *check_handle(lua_State *L, int index) {
   struct handle *handle = luaL_checkudata(L, index, kHandle);
-  if (!handle->embedded) luaL_error(L, "the handle is closed");
+  if (!handle->session) luaL_error(L, "the handle is closed");
   return handle;
 }
 
-struct embedded *bind_client_embedded(lua_State *L, int index) {
-  return check_handle(L, index)->embedded;
+struct session *bind_client_session(lua_State *L, int index) {
+  return check_handle(L, index)->session;
 }
 
 // ---- strings that payloads refer to ----
@@ -122,7 +122,7 @@ static int l_deploy(lua_State *L) {
 
   char why[1024];
   int error = 0;
-  uint32_t number = embedded_deploy(handle->embedded, &options, &error, why, sizeof why);
+  uint32_t number = session_deploy(handle->session, &options, &error, why, sizeof why);
   payload_unref(options.start);
   if (number == ROUTER_NONE) return bind_call_error(L, "ConfigError", "%s", why);
   lua_getfenv(L, 1);
@@ -153,7 +153,7 @@ static int l_call(lua_State *L) {
   struct payload *body = bind_call_begin(L, registry, &options);
   if (!body) return 2;
   uint64_t call = 0;
-  int result = embedded_call(handle->embedded, &options, body, &call);
+  int result = session_call(handle->session, &options, body, &call);
   return bind_call_begun(L, result, call);
 }
 
@@ -163,18 +163,18 @@ static int64_t until(lua_State *L, int index) {
   return wait_now() + bind_call_nanoseconds(seconds);
 }
 
-static int push_wait(lua_State *L, enum embedded_wait result) {
+static int push_wait(lua_State *L, enum session_wait result) {
   switch (result) {
-    case EMBEDDED_DONE:
+    case SESSION_DONE:
       lua_pushliteral(L, "done");
       break;
-    case EMBEDDED_OTHER:
+    case SESSION_OTHER:
       lua_pushliteral(L, "other");
       break;
-    case EMBEDDED_TIMEOUT:
+    case SESSION_TIMEOUT:
       lua_pushliteral(L, "timeout");
       break;
-    case EMBEDDED_INTERRUPTED:
+    case SESSION_INTERRUPTED:
       lua_pushliteral(L, "interrupted");
       break;
   }
@@ -185,7 +185,7 @@ static int push_wait(lua_State *L, enum embedded_wait result) {
 static int l_wait(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   uint64_t call = lua_isnoneornil(L, 2) ? 0 : (uint64_t)lua_tonumber(L, 2);
-  return push_wait(L, embedded_wait(handle->embedded, call, ROUTER_NONE, until(L, 3)));
+  return push_wait(L, session_wait(handle->session, call, ROUTER_NONE, until(L, 3)));
 }
 
 static int push_completion(lua_State *L, struct handle *handle,
@@ -202,7 +202,7 @@ static int push_completion(lua_State *L, struct handle *handle,
 static int l_take(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   struct completion completion;
-  if (!embedded_take(handle->embedded, (uint64_t)luaL_checknumber(L, 2), &completion)) return 0;
+  if (!session_take(handle->session, (uint64_t)luaL_checknumber(L, 2), &completion)) return 0;
   return push_completion(L, handle, &completion);
 }
 
@@ -210,7 +210,7 @@ static int l_take(lua_State *L) {
 static int l_next(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   struct completion completion;
-  if (!embedded_next(handle->embedded, &completion)) return 0;
+  if (!session_next(handle->session, &completion)) return 0;
   int count = push_completion(L, handle, &completion);
   lua_pushnumber(L, (lua_Number)completion.call);
   lua_insert(L, -count - 1);
@@ -222,7 +222,7 @@ static int l_item(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   struct payload *body;
   uint64_t tag;
-  if (!embedded_item(handle->embedded, (uint64_t)luaL_checknumber(L, 2), &body, &tag)) return 0;
+  if (!session_item(handle->session, (uint64_t)luaL_checknumber(L, 2), &body, &tag)) return 0;
   payload_unref(handle->decoding);
   handle->decoding = body;
   int count = bind_call_item(L, push_registry(L, (uint32_t)tag), body);
@@ -233,19 +233,19 @@ static int l_item(lua_State *L) {
 // handle:news()
 static int l_news(lua_State *L) {
   struct news news;
-  return embedded_news(check_handle(L, 1)->embedded, &news) ? bind_call_news(L, &news) : 0;
+  return session_news(check_handle(L, 1)->session, &news) ? bind_call_news(L, &news) : 0;
 }
 
 static int l_done(lua_State *L) {
   size_t done, told;
-  embedded_count(check_handle(L, 1)->embedded, &done, &told);
+  session_count(check_handle(L, 1)->session, &done, &told);
   lua_pushinteger(L, (lua_Integer)done);
   lua_pushinteger(L, (lua_Integer)told);
   return 2;
 }
 
 static int l_cancel(lua_State *L) {
-  embedded_cancel(check_handle(L, 1)->embedded, (uint64_t)luaL_checknumber(L, 2));
+  session_cancel(check_handle(L, 1)->session, (uint64_t)luaL_checknumber(L, 2));
   return 0;
 }
 
@@ -272,11 +272,11 @@ static void set_number(lua_State *L, const char *key, double value) {
 }
 
 // False: nobody is or will be there, and nothing is pushed.
-static bool push_worker(lua_State *L, struct embedded *embedded, uint32_t number, uint32_t place,
+static bool push_worker(lua_State *L, struct session *session, uint32_t number, uint32_t place,
                         uint32_t functions) {
   struct worker_status status;
   pid_t pid;
-  if (!embedded_worker(embedded, number, &status, &pid)) return false;
+  if (!session_worker(session, number, &status, &pid)) return false;
   if (!status.wanted && status.state == WORKER_NONE) return false;  // a spare place
   lua_createtable(L, 0, 8);
   lua_pushstring(L, kWorkerStates[status.state]);
@@ -289,7 +289,7 @@ static bool push_worker(lua_State *L, struct embedded *embedded, uint32_t number
   set_number(L, "starts", (double)status.starts);
   lua_newtable(L);
   for (uint32_t function = 0; function < functions; function++) {
-    double score = embedded_score(embedded, number, function);
+    double score = session_score(session, number, function);
     if (score <= 0) continue;
     lua_pushnumber(L, score);
     lua_rawseti(L, -2, (int)function);
@@ -302,7 +302,7 @@ static int l_status(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   struct deployment_status status;
   uint32_t number = (uint32_t)luaL_checkinteger(L, 2);
-  if (!embedded_status(handle->embedded, number, &status))
+  if (!session_status(handle->session, number, &status))
     return luaL_error(L, "there is no deployment %d", (int)number);
   lua_createtable(L, 0, 8);
   push_failure(L, status.failure);
@@ -317,7 +317,7 @@ static int l_status(lua_State *L) {
   lua_createtable(L, (int)status.workers, 0);
   int count = 0;
   for (uint32_t i = 0; i < status.places; i++)
-    if (push_worker(L, handle->embedded, status.first_worker + i, i, status.functions))
+    if (push_worker(L, handle->session, status.first_worker + i, i, status.functions))
       lua_rawseti(L, -2, ++count);
   lua_setfield(L, -2, "workers");
   return 1;
@@ -330,7 +330,7 @@ static int l_ready(lua_State *L) {
   int64_t limit = until(L, 3);
   for (;;) {
     struct deployment_status status;
-    if (!embedded_status(handle->embedded, number, &status))
+    if (!session_status(handle->session, number, &status))
       return luaL_error(L, "there is no deployment %d", (int)number);
     if (status.state == DEPLOYMENT_FAILED) {
       lua_pushliteral(L, "failed");
@@ -342,8 +342,8 @@ static int l_ready(lua_State *L) {
       lua_pushliteral(L, "ready");
       return 1;
     }
-    enum embedded_wait result = embedded_wait(handle->embedded, 0, number, limit);
-    if (result == EMBEDDED_TIMEOUT || result == EMBEDDED_INTERRUPTED) return push_wait(L, result);
+    enum session_wait result = session_wait(handle->session, 0, number, limit);
+    if (result == SESSION_TIMEOUT || result == SESSION_INTERRUPTED) return push_wait(L, result);
   }
 }
 
@@ -351,9 +351,9 @@ static int l_ready(lua_State *L) {
 
 static int l_close(lua_State *L) {
   struct handle *handle = luaL_checkudata(L, 1, kHandle);
-  if (!handle->embedded) return 0;
-  embedded_close(handle->embedded);
-  handle->embedded = NULL;
+  if (!handle->session) return 0;
+  session_close(handle->session);
+  handle->session = NULL;
   payload_unref(handle->decoding);
   release_strings(L, handle);
   free(handle->anchors);
@@ -368,7 +368,7 @@ static int l_open(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_newtable(L);
   lua_setfenv(L, -2);
-  int error = embedded_open(&handle->embedded);
+  int error = session_open(&handle->session);
   if (error)
     return bind_call_error(L, "EngineError", "the router could not be started: %s",
                            strerror(-error));

@@ -1,4 +1,4 @@
-// The C API (farside.h): an embedded router, and a Lua state that exists to load the deploy script.
+// The C API (farside.h): a session, and a Lua state that exists to load the deploy script.
 //
 // Only farside_open and farside_close touch the Lua state; calls go from any thread straight to the
 // router.
@@ -16,13 +16,13 @@
 #include "../core/payload.h"
 #include "../core/scan.h"
 #include "../farside.h"
-#include "../io/embedded.h"
+#include "../io/session.h"
 #include "bind_client.h"
 #include "vm.h"
 
 struct farside {
   lua_State *L;
-  struct embedded *embedded;  // owned by the handle in L
+  struct session *session;  // owned by the handle in L
   uint32_t deployment;
   char **functions;  // names; a place is a function's number
   uint32_t function_count;
@@ -78,11 +78,11 @@ static int report_items(struct farside *farside, const struct farside_listener *
   struct payload *body;
   uint64_t tag;
   int count = 0;
-  while (embedded_item(farside->embedded, call, &body, &tag)) {
+  while (session_item(farside->session, call, &body, &tag)) {
     int enough = listener->item(listener->user, call, body->parts[0].bytes, body->size);
     payload_unref(body);
     count++;
-    if (enough) embedded_cancel(farside->embedded, call);
+    if (enough) session_cancel(farside->session, call);
   }
   return count;
 }
@@ -90,7 +90,7 @@ static int report_items(struct farside *farside, const struct farside_listener *
 static int report_news(struct farside *farside) {
   struct news news;
   int count = 0;
-  while (embedded_news(farside->embedded, &news)) {
+  while (session_news(farside->session, &news)) {
     const struct farside_listener *listener = (struct farside_listener *)(uintptr_t)news.tag;
     if (news.has_progress) listener->progress(listener->user, news.call, news.n, news.total);
     count += news.has_progress;
@@ -103,7 +103,7 @@ static int report_all(struct farside *farside) {
   struct completion completion;
   pthread_mutex_lock(&farside->reporting);
   int count = report_news(farside);
-  while (embedded_next(farside->embedded, &completion)) {
+  while (session_next(farside->session, &completion)) {
     report(&completion);
     count++;
   }
@@ -147,7 +147,7 @@ static int load_script(struct farside *farside, const char *path) {
   if (vm_call(L, 1, 3)) return fail(farside, FARSIDE_SCRIPT, lua_tostring(L, -1));
   keep_functions(farside);
   farside->deployment = (uint32_t)lua_tointeger(L, -1);
-  farside->embedded = bind_client_embedded(L, -2);
+  farside->session = bind_client_session(L, -2);
   lua_pop(L, 1);
   lua_setfield(L, LUA_REGISTRYINDEX, "farside.embed");  // the handle lives as long as the state
   return FARSIDE_OK;
@@ -170,7 +170,7 @@ int farside_open(const struct farside_options *options, struct farside **out) {
   (*out)->L = vm_open(VM_CLIENT);
   if (!(*out)->L) return fail(*out, FARSIDE_MEMORY, "there is no memory for a Lua state");
   int status = load_script(*out, options->deploy);
-  if (!status) embedded_on_done((*out)->embedded, on_done, *out);
+  if (!status) session_on_done((*out)->session, on_done, *out);
   return status;
 }
 
@@ -194,7 +194,7 @@ static int begin(struct farside *farside, struct call_options *options,
   *copy = *listener;
   options->tag = (uint64_t)(uintptr_t)copy;
   uint64_t number;
-  int error = embedded_call(farside->embedded, options, body, &number);
+  int error = session_call(farside->session, options, body, &number);
   if (error) free(copy);
   if (error) return error == CLIENT_MEMORY ? FARSIDE_MEMORY : FARSIDE_OVERLOADED;
   if (call) *call = number;
@@ -204,7 +204,7 @@ static int begin(struct farside *farside, struct call_options *options,
 int farside_listen(struct farside *farside, const char *function, const void *payload, size_t size,
                    double timeout, const struct farside_listener *listener, uint64_t *call) {
   size_t used;
-  if (!farside->embedded || !function || !(timeout >= 0)) return FARSIDE_INVALID;
+  if (!farside->session || !function || !(timeout >= 0)) return FARSIDE_INVALID;
   if (!listener || listener->struct_size < sizeof *listener || !listener->ended)
     return FARSIDE_INVALID;
   if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used))
@@ -229,19 +229,19 @@ int farside_call(struct farside *farside, const char *function, const void *payl
 }
 
 int farside_cancel(struct farside *farside, uint64_t call) {
-  if (!farside->embedded) return FARSIDE_INVALID;
-  return embedded_cancel(farside->embedded, call) ? FARSIDE_OK : FARSIDE_ENDED;
+  if (!farside->session) return FARSIDE_INVALID;
+  return session_cancel(farside->session, call) ? FARSIDE_OK : FARSIDE_ENDED;
 }
 
 // ---- turning ----
 
 int farside_fd(struct farside *farside) {
-  return farside->embedded ? embedded_fd(farside->embedded) : FARSIDE_INVALID;
+  return farside->session ? session_fd(farside->session) : FARSIDE_INVALID;
 }
 
 int farside_turn(struct farside *farside) {
-  if (!farside->embedded) return FARSIDE_INVALID;
-  embedded_turn(farside->embedded);
+  if (!farside->session) return FARSIDE_INVALID;
+  session_turn(farside->session);
   return report_all(farside);
 }
 
@@ -251,8 +251,8 @@ const char *farside_problem(const struct farside *farside) {
 
 void farside_close(struct farside *farside) {
   if (!farside) return;
-  if (farside->embedded) embedded_cancel_all(farside->embedded);
-  if (farside->embedded) report_all(farside);
+  if (farside->session) session_cancel_all(farside->session);
+  if (farside->session) report_all(farside);
   if (farside->L) lua_close(farside->L);
   for (uint32_t i = 0; i < farside->function_count; i++) free(farside->functions[i]);
   free(farside->functions);

@@ -1,11 +1,12 @@
-// What the shell costs: calls through an embedded router to workers without Lua.
+// What the shell costs: calls through an session router to workers without Lua.
 //
 //   shell one SECONDS              one call in flight
 //   shell many SECONDS CALLS       CALLS in flight on one worker that runs them all at once
 //   shell spread SECONDS WORKERS   64 in flight, WORKERS that run one at a time
 //   shell bulk COUNT BYTES         echoes of BYTES
 //
-// Needs FARSIDE_BIN: the stand-in of a worker. Prints like bare: p50 us, p99 us, calls per second, bytes per second.
+// Needs FARSIDE_BIN: the stand-in of a worker. Prints like bare: p50 us, p99 us, calls per second,
+// bytes per second.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,13 @@
 #include "../../host/core/limits.h"
 #include "../../host/core/pack.h"
 #include "../../host/core/payload.h"
-#include "../../host/io/embedded.h"
+#include "../../host/io/session.h"
 #include "../../host/io/wait.h"
 
 enum { MAX_SAMPLES = 1 << 22, SLOTS = 64 };
 
 struct bench {
-  struct embedded *embedded;
+  struct session *session;
   uint32_t deployment;
   struct buffer body;
   float *samples;
@@ -38,10 +39,9 @@ static void open_bench(struct bench *bench, uint32_t workers, uint32_t concurren
                                               .manifest = "",
                                               .start = payload_copy(start.bytes, start.size),
                                               .workers = workers};
-  int error = embedded_open(&bench->embedded);
+  int error = session_open(&bench->session);
   char why[1024] = "";
-  if (!error)
-    bench->deployment = embedded_deploy(bench->embedded, &options, &error, why, sizeof why);
+  if (!error) bench->deployment = session_deploy(bench->session, &options, &error, why, sizeof why);
   if (error) {
     fprintf(stderr, "%d %s\n", error, why);
     exit(1);
@@ -50,8 +50,8 @@ static void open_bench(struct bench *bench, uint32_t workers, uint32_t concurren
   buffer_free(&start);
   struct deployment_status status;
   do {
-    embedded_wait(bench->embedded, 0, bench->deployment, wait_now() + 10000000);
-    embedded_status(bench->embedded, bench->deployment, &status);
+    session_wait(bench->session, 0, bench->deployment, wait_now() + 10000000);
+    session_status(bench->session, bench->deployment, &status);
     payload_unref(status.failure);
   } while (status.ready < workers);
   bench->samples = malloc(MAX_SAMPLES * sizeof *bench->samples);
@@ -62,8 +62,8 @@ static void open_bench(struct bench *bench, uint32_t workers, uint32_t concurren
 static uint64_t call(struct bench *bench, uint64_t tag) {
   struct call_options options = {.deployment = bench->deployment, .workload = 100, .tag = tag};
   uint64_t number;
-  if (embedded_call(bench->embedded, &options, payload_copy(bench->body.bytes, bench->body.size),
-                    &number))
+  if (session_call(bench->session, &options, payload_copy(bench->body.bytes, bench->body.size),
+                   &number))
     exit(1);
   return number;
 }
@@ -83,16 +83,16 @@ static int64_t take(struct bench *bench, struct completion *completion) {
 static int64_t one(struct bench *bench) {
   struct completion completion;
   uint64_t number = call(bench, (uint64_t)wait_now());
-  while (!embedded_take(bench->embedded, number, &completion))
-    embedded_wait(bench->embedded, number, ROUTER_NONE, INT64_MAX);
+  while (!session_take(bench->session, number, &completion))
+    session_wait(bench->session, number, ROUTER_NONE, INT64_MAX);
   return take(bench, &completion);
 }
 
 static int64_t many(struct bench *bench) {
   struct completion completion;
   int64_t now = 0;
-  embedded_wait(bench->embedded, 0, ROUTER_NONE, INT64_MAX);
-  while (embedded_next(bench->embedded, &completion)) {
+  session_wait(bench->session, 0, ROUTER_NONE, INT64_MAX);
+  while (session_next(bench->session, &completion)) {
     now = take(bench, &completion);
     call(bench, (uint64_t)now);
   }
@@ -142,7 +142,7 @@ int main(int count, char **arguments) {
   } else {
     return fprintf(stderr, "usage: shell one|many|spread|bulk ..., see the head of shell.c\n"), 64;
   }
-  embedded_close(bench.embedded);
+  session_close(bench.session);
   buffer_free(&bench.body);
   free(bench.samples);
   return 0;

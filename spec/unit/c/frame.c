@@ -13,7 +13,8 @@ static const enum message_type types[] = {
     MESSAGE_HELLO,   MESSAGE_WELCOME, MESSAGE_START,  MESSAGE_READY,    MESSAGE_CALL,
     MESSAGE_STARTED, MESSAGE_RESULT,  MESSAGE_ERROR,  MESSAGE_CANCEL,   MESSAGE_GIVE_BACK,
     MESSAGE_LOG,     MESSAGE_PING,    MESSAGE_PONG,   MESSAGE_SCORE,    MESSAGE_DRAIN,
-    MESSAGE_GOODBYE, MESSAGE_ITEM,    MESSAGE_CREDIT, MESSAGE_PROGRESS, MESSAGE_RECYCLE};
+    MESSAGE_GOODBYE, MESSAGE_ITEM,    MESSAGE_CREDIT, MESSAGE_PROGRESS, MESSAGE_RECYCLE,
+    MESSAGE_REQUEST, MESSAGE_REPLY};
 enum { TYPES = sizeof types / sizeof *types };
 
 static struct payload *random_body(struct chance *chance) {
@@ -41,7 +42,9 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (has_id) m.id = (struct call_id){chance_next(chance), chance_number(chance)};
   if (has_id) m.attempt = (uint32_t)chance_number(chance) | 1;
   if (has_epoch) m.epoch = chance_number(chance);
-  if (has_id || t == MESSAGE_PING || t == MESSAGE_PONG) m.sequence = chance_number(chance);
+  bool has_count =
+      t == MESSAGE_PING || t == MESSAGE_PONG || t == MESSAGE_REQUEST || t == MESSAGE_REPLY;
+  if (has_id || has_count) m.sequence = chance_number(chance);
   if (has_function) m.function = (uint32_t)chance_number(chance);
   if (has_work) m.workload = (double)chance_number(chance) / 7;
   if (has_time) m.remaining = (int64_t)(chance_number(chance) >> 25) * 1000000;
@@ -70,7 +73,7 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
   if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
   if (t == MESSAGE_GOODBYE) m.code = (int32_t)chance_next(chance);
-  if (t == MESSAGE_HELLO) m.role = (uint8_t)(1 + chance_below(chance, 3));
+  if (t == MESSAGE_HELLO) m.role = (uint8_t)(1 + chance_below(chance, 4));
   if (t == MESSAGE_HELLO) m.limit = (uint32_t)chance_number(chance);
   enum body_rule rule = message_body(t);
   if (rule == BODY_NEEDED || (rule == BODY_OPTIONAL && chance_below(chance, 2)))

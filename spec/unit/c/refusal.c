@@ -160,7 +160,7 @@ static void refuses_other_headers(void) {
   expect_bad(judge_frame(CONTENT("\x91\xc0")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xa4PING")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x00")), "type", 5);
-  expect_bad(judge_frame(CONTENT("\x91\x16")), "type", 5);
+  expect_bad(judge_frame(CONTENT("\x91\x18")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\x0e")), "type", 5);  // not in use
   expect_bad(judge_frame(CONTENT("\x91\xff")), "type", 5);
   expect_bad(judge_frame(CONTENT("\x91\xcd\1\x10")), "type", 5);
@@ -291,7 +291,7 @@ static void refuses_field_ranges(void) {
 static void refuses_other_ranges(void) {
   // Roles, reasons, phases and exit codes.
   expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\0\0\1\x91\x80", 11), "type", 6);
-  expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\4\0\1\x91\x80", 11), "type", 6);
+  expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\5\0\1\x91\x80", 11), "type", 6);
   expect_bad(judge_frame(CONTENT("\x95\x09\xc4\x10"
                                  "0123456789abcdef\1\1\0")),
              "type", -1);

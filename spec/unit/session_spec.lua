@@ -1,5 +1,5 @@
 local program = require 'spec.support.program'
 
 describe('an embedded router', function()
-  program.checks('check_embedded')
+  program.checks('check_session')
 end)

@@ -1,6 +1,6 @@
-// Checks of host/io/embedded.c: calls through a router in this process to stand-ins of workers.
+// Checks of host/io/session.c: calls through a router in this process to stand-ins of workers.
 #define _GNU_SOURCE
-#include "../../../host/io/embedded.h"
+#include "../../../host/io/session.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,7 +18,7 @@
 #define SECOND INT64_C(1000000000)
 
 struct shell {
-  struct embedded *embedded;
+  struct session *session;
   uint32_t deployment;
 };
 
@@ -51,7 +51,7 @@ static uint32_t deploy(struct shell *shell, const char *mode, uint32_t workers,
                                               .start = start_body(mode),
                                               .workers = workers};
   char why[1024] = "";
-  shell->deployment = embedded_deploy(shell->embedded, &options, error, why, sizeof why);
+  shell->deployment = session_deploy(shell->session, &options, error, why, sizeof why);
   EXPECT((shell->deployment == ROUTER_NONE) == (why[0] != 0));
   payload_unref(options.start);
   return shell->deployment;
@@ -61,14 +61,14 @@ static void shell_open(struct shell *shell, const char *mode, uint32_t workers,
                        uint32_t concurrency) {
   int error;
   name_stand_in();
-  EXPECT_EQUAL(0, embedded_open(&shell->embedded));
+  EXPECT_EQUAL(0, session_open(&shell->session));
   EXPECT(deploy(shell, mode, workers, concurrency, &error) != ROUTER_NONE);
 }
 
 static pid_t pid_of(struct shell *shell, uint32_t worker) {
   struct worker_status status;
   pid_t pid;
-  EXPECT(embedded_worker(shell->embedded, worker, &status, &pid));
+  EXPECT(session_worker(shell->session, worker, &status, &pid));
   return pid;
 }
 
@@ -79,7 +79,7 @@ static void rest(int milliseconds) {
 // Ends in order; no worker may be left.
 static void shell_close(struct shell *shell) {
   pid_t pid = pid_of(shell, 0);
-  embedded_close(shell->embedded);
+  session_close(shell->session);
   if (pid > 0) EXPECT(kill(pid, 0) && errno == ESRCH);
 }
 
@@ -87,7 +87,7 @@ static uint64_t call_with(struct shell *shell, int64_t timeout, uint64_t tag, si
   struct call_options options = {
       .deployment = shell->deployment, .workload = 100, .timeout = timeout, .tag = tag};
   uint64_t call;
-  EXPECT_EQUAL(CLIENT_OK, embedded_call(shell->embedded, &options, bin_body(size), &call));
+  EXPECT_EQUAL(CLIENT_OK, session_call(shell->session, &options, bin_body(size), &call));
   return call;
 }
 
@@ -97,10 +97,10 @@ static uint64_t call(struct shell *shell) {
 
 static void wait_done(struct shell *shell, uint64_t number) {
   int64_t until = wait_now() + 10 * SECOND;
-  enum embedded_wait result;
-  do result = embedded_wait(shell->embedded, number, ROUTER_NONE, until);
-  while (result == EMBEDDED_OTHER);
-  EXPECT_EQUAL(EMBEDDED_DONE, result);
+  enum session_wait result;
+  do result = session_wait(shell->session, number, ROUTER_NONE, until);
+  while (result == SESSION_OTHER);
+  EXPECT_EQUAL(SESSION_DONE, result);
 }
 
 static bool body_has(const struct payload *body, const char *text) {
@@ -110,7 +110,7 @@ static bool body_has(const struct payload *body, const char *text) {
 // Takes the end of a call, which must be an error of this name.
 static void take_error(struct shell *shell, uint64_t number, const char *name) {
   struct completion completion;
-  EXPECT(embedded_take(shell->embedded, number, &completion));
+  EXPECT(session_take(shell->session, number, &completion));
   EXPECT(!completion.ok);
   if (!body_has(completion.body, name))
     printf("%.*s\n", (int)completion.body->size, completion.body->bytes);
@@ -121,7 +121,7 @@ static void take_error(struct shell *shell, uint64_t number, const char *name) {
 static void take_result(struct shell *shell, uint64_t number, size_t size) {
   struct completion completion;
   struct payload *sent = bin_body(size);
-  EXPECT(embedded_take(shell->embedded, number, &completion));
+  EXPECT(session_take(shell->session, number, &completion));
   EXPECT(completion.ok);
   EXPECT_EQUAL(sent->size, completion.body->size);
   EXPECT(!memcmp(sent->bytes, completion.body->bytes, sent->size));
@@ -130,8 +130,8 @@ static void take_result(struct shell *shell, uint64_t number, size_t size) {
 }
 
 static void wait_ready(struct shell *shell) {
-  EXPECT_EQUAL(EMBEDDED_OTHER,
-               embedded_wait(shell->embedded, 0, shell->deployment, wait_now() + 10 * SECOND));
+  EXPECT_EQUAL(SESSION_OTHER,
+               session_wait(shell->session, 0, shell->deployment, wait_now() + 10 * SECOND));
 }
 
 // ---- calls ----
@@ -141,10 +141,10 @@ static void ends_a_call(void) {
   shell_open(&shell, "echo", 1, 1);
   uint64_t number = call(&shell);
   wait_done(&shell, number);
-  EXPECT_EQUAL(1, embedded_done(shell.embedded));
+  EXPECT_EQUAL(1, session_done(shell.session));
   take_result(&shell, number, 10);
   struct completion completion;
-  EXPECT(!embedded_take(shell.embedded, number, &completion));
+  EXPECT(!session_take(shell.session, number, &completion));
   shell_close(&shell);
 }
 
@@ -157,7 +157,7 @@ static void ends_many_calls(void) {
   for (int ended = 0; ended < CALLS;) {
     struct completion completion;
     wait_done(&shell, 0);
-    for (; embedded_next(shell.embedded, &completion); ended++) {
+    for (; session_next(shell.session, &completion); ended++) {
       EXPECT(completion.ok && completion.tag < CALLS && !seen[completion.tag]);
       seen[completion.tag] = true;
       payload_unref(completion.body);
@@ -184,7 +184,7 @@ static void runs_calls_while_nobody_waits(void) {
   shell_open(&shell, "echo", 2, 1);
   for (int i = 0; i < CALLS; i++) call(&shell);
   int64_t end = wait_now() + 10 * SECOND;
-  while (embedded_done(shell.embedded) < CALLS) EXPECT(wait_now() < end);
+  while (session_done(shell.session) < CALLS) EXPECT(wait_now() < end);
   shell_close(&shell);
 }
 
@@ -194,13 +194,13 @@ static void tells_of_other_calls_once(void) {
   wait_ready(&shell);
   uint64_t slow = call(&shell), quick = call_with(&shell, SECOND / 50, 0, 10);
   int64_t until = wait_now() + 10 * SECOND;
-  EXPECT_EQUAL(EMBEDDED_OTHER, embedded_wait(shell.embedded, slow, ROUTER_NONE, until));
-  EXPECT_EQUAL(EMBEDDED_TIMEOUT,
-               embedded_wait(shell.embedded, slow, ROUTER_NONE, wait_now() + SECOND / 50));
+  EXPECT_EQUAL(SESSION_OTHER, session_wait(shell.session, slow, ROUTER_NONE, until));
+  EXPECT_EQUAL(SESSION_TIMEOUT,
+               session_wait(shell.session, slow, ROUTER_NONE, wait_now() + SECOND / 50));
   take_error(&shell, quick, "DeadlineExceeded");
-  EXPECT_EQUAL(EMBEDDED_TIMEOUT, embedded_wait(shell.embedded, slow, ROUTER_NONE, 0));
-  EXPECT_EQUAL(EMBEDDED_TIMEOUT, embedded_wait(shell.embedded, 0, ROUTER_NONE, 0));
-  embedded_close(shell.embedded);
+  EXPECT_EQUAL(SESSION_TIMEOUT, session_wait(shell.session, slow, ROUTER_NONE, 0));
+  EXPECT_EQUAL(SESSION_TIMEOUT, session_wait(shell.session, 0, ROUTER_NONE, 0));
+  session_close(shell.session);
 }
 
 // ---- ends that are none ----
@@ -210,20 +210,20 @@ static void cancels(void) {
   shell_open(&shell, "idle", 1, 1);
   wait_ready(&shell);
   uint64_t running = call(&shell), queued = call(&shell);
-  EXPECT(embedded_cancel(shell.embedded, running));
+  EXPECT(session_cancel(shell.session, running));
   take_error(&shell, running, "Cancelled");
-  EXPECT(!embedded_cancel(shell.embedded, running));
+  EXPECT(!session_cancel(shell.session, running));
   for (int i = 0; i < 10; i++) call(&shell);
-  embedded_cancel_all(shell.embedded);
-  EXPECT_EQUAL(11, embedded_done(shell.embedded));
+  session_cancel_all(shell.session);
+  EXPECT_EQUAL(11, session_done(shell.session));
   take_error(&shell, queued, "Cancelled");
-  embedded_close(shell.embedded);
+  session_close(shell.session);
 }
 
 static void *cancel_soon(void *argument) {
   struct shell *shell = ((void **)argument)[0];
   rest(20);
-  EXPECT(embedded_cancel(shell->embedded, *(uint64_t *)((void **)argument)[1]));
+  EXPECT(session_cancel(shell->session, *(uint64_t *)((void **)argument)[1]));
   return NULL;
 }
 
@@ -237,7 +237,7 @@ static void is_cancelled_by_another_thread(void) {
   wait_done(&shell, number);
   take_error(&shell, number, "Cancelled");
   pthread_join(thread, NULL);
-  embedded_close(shell.embedded);
+  session_close(shell.session);
 }
 
 static void loses_a_worker(void) {
@@ -250,11 +250,11 @@ static void loses_a_worker(void) {
   kill(pid, SIGKILL);
   // It had entered nothing, so the call goes to the next process, which does not answer either.
   while (pid_of(&shell, 0) == pid || !pid_of(&shell, 0)) {
-    embedded_wait(shell.embedded, number, ROUTER_NONE, wait_now() + SECOND / 1000);
+    session_wait(shell.session, number, ROUTER_NONE, wait_now() + SECOND / 1000);
     EXPECT(wait_now() - from < 5 * SECOND);
   }
-  EXPECT_EQUAL(0, embedded_done(shell.embedded));
-  embedded_close(shell.embedded);
+  EXPECT_EQUAL(0, session_done(shell.session));
+  session_close(shell.session);
 }
 
 static void loses_what_was_entered(void) {
@@ -263,7 +263,7 @@ static void loses_what_was_entered(void) {
   uint64_t number = call(&shell);
   wait_done(&shell, number);
   take_error(&shell, number, "WorkerLost");
-  embedded_close(shell.embedded);
+  session_close(shell.session);
 }
 
 static void fails_with_the_cause(void) {
@@ -271,21 +271,21 @@ static void fails_with_the_cause(void) {
   shell_open(&shell, "exit 9", 1, 1);
   uint64_t number = call_with(&shell, 30 * SECOND, 0, 10);
   int64_t until = wait_now() + 20 * SECOND;
-  EXPECT_EQUAL(EMBEDDED_DONE, embedded_wait(shell.embedded, number, ROUTER_NONE, until));
+  EXPECT_EQUAL(SESSION_DONE, session_wait(shell.session, number, ROUTER_NONE, until));
   take_error(&shell, number, "DeploymentFailed");
   struct deployment_status status;
-  EXPECT(embedded_status(shell.embedded, shell.deployment, &status));
+  EXPECT(session_status(shell.session, shell.deployment, &status));
   EXPECT_EQUAL(DEPLOYMENT_FAILED, status.state);
   EXPECT(status.failure && body_has(status.failure, "exit code 9"));
   payload_unref(status.failure);
-  embedded_close(shell.embedded);
+  session_close(shell.session);
 }
 
 static void needs_an_executable(void) {
   struct shell shell;
   int error = 0;
   setenv("FARSIDE_BIN", "/nonexistent/farside", 1);
-  EXPECT_EQUAL(0, embedded_open(&shell.embedded));
+  EXPECT_EQUAL(0, session_open(&shell.session));
   EXPECT_EQUAL(ROUTER_NONE, deploy(&shell, "echo", 1, 1, &error));
   EXPECT_EQUAL(-ENOENT, error);
   name_stand_in();
@@ -302,9 +302,9 @@ static void closes_with_calls_in_flight(void) {
   shell_open(&shell, "echo", 2, 1);
   for (int i = 0; i < 100; i++) call_with(&shell, 0, 0, 100000);
   shell_close(&shell);
-  EXPECT_EQUAL(0, embedded_open(&shell.embedded));
-  embedded_close(shell.embedded);
-  embedded_close(NULL);
+  EXPECT_EQUAL(0, session_open(&shell.session));
+  session_close(shell.session);
+  session_close(NULL);
 }
 
 // ---- callbacks and loops of one's own ----
@@ -318,7 +318,7 @@ struct listener {
 static void on_done(void *owner) {
   struct listener *listener = owner;
   struct completion completion;
-  while (embedded_next(listener->shell.embedded, &completion)) {
+  while (session_next(listener->shell.session, &completion)) {
     EXPECT(completion.ok);
     payload_unref(completion.body);
     if (listener->left-- > 0) call(&listener->shell);
@@ -329,7 +329,7 @@ static void on_done(void *owner) {
 static void calls_back_on_the_keeper(void) {
   struct listener listener = {.left = 100};
   shell_open(&listener.shell, "echo", 1, 1);
-  embedded_on_done(listener.shell.embedded, on_done, &listener);
+  session_on_done(listener.shell.session, on_done, &listener);
   for (int i = 0; i < 20; i++) call(&listener.shell);
   int64_t end = wait_now() + 10 * SECOND;
   while (listener.ended < 120 && wait_now() < end) rest(1);
@@ -340,24 +340,24 @@ static void calls_back_on_the_keeper(void) {
 static void is_turned_by_a_loop_of_ones_own(void) {
   struct listener listener = {.left = 100};
   shell_open(&listener.shell, "echo", 2, 1);
-  embedded_on_done(listener.shell.embedded, on_done, &listener);  // must stay silent
-  struct pollfd ready = {.fd = embedded_fd(listener.shell.embedded), .events = POLLIN};
+  session_on_done(listener.shell.session, on_done, &listener);  // must stay silent
+  struct pollfd ready = {.fd = session_fd(listener.shell.session), .events = POLLIN};
   EXPECT(ready.fd >= 0);
-  EXPECT_EQUAL(ready.fd, embedded_fd(listener.shell.embedded));
+  EXPECT_EQUAL(ready.fd, session_fd(listener.shell.session));
   for (int i = 0; i < 20; i++) call_with(&listener.shell, 0, 0, i == 7 ? 2000000 : 10);
   while (listener.ended < 120) {
     EXPECT_EQUAL(1, poll(&ready, 1, 10000));
     int ended = listener.ended;
     rest(listener.ended < 10);  // the keeper turns now and then, but calls nobody
     EXPECT_EQUAL(ended, listener.ended);
-    embedded_turn(listener.shell.embedded);
+    session_turn(listener.shell.session);
     on_done(&listener);
   }
   uint64_t number = call_with(&listener.shell, SECOND / 20, 0, 10);
   EXPECT_EQUAL(1, poll(&ready, 1, 10000));
-  while (!embedded_done(listener.shell.embedded)) {
+  while (!session_done(listener.shell.session)) {
     EXPECT_EQUAL(1, poll(&ready, 1, 10000));
-    embedded_turn(listener.shell.embedded);
+    session_turn(listener.shell.session);
   }
   take_result(&listener.shell, number, 10);
   shell_close(&listener.shell);
