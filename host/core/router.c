@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "autoscale.h"
 #include "balance.h"
 #include "memory.h"
 #include "payload.h"
@@ -182,7 +183,10 @@ static bool options_valid(const struct router *router,
                           const struct router_deployment_options *options) {
   if (!options->name || !options->function_count || options->function_count > LIMIT_FUNCTIONS)
     return false;
-  if (!options->workers || options->workers > LIMIT_WORKERS || router->draining) return false;
+  if (options->scaling ? !autoscale_valid(options->scaling)
+                       : !options->workers || options->workers > LIMIT_WORKERS)
+    return false;
+  if (router->draining) return false;
   for (uint32_t i = 0; i < options->function_count; i++)
     if (!function_valid(&options->functions[i])) return false;
   return true;
@@ -224,7 +228,10 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
     if (options->functions[i].retry_on)
       deployment->functions[i].retry_on = strdup(options->functions[i].retry_on);
   deployment->worker_count = options->workers;
-  deployment->place_count = options->workers + 1;
+  deployment->place_count =
+      (options->scaling ? options->scaling->max_workers : options->workers) + 1;
+  if (options->scaling)
+    deployment->worker_count = options->scaling->cold_workers ? options->scaling->cold_workers : 1;
   deployment->retiree = deployment->substitute = ROUTER_NONE;
   deployment->start = payload_ref(options->start);
   deployment->timer.kind = TIMER_DEPLOYMENT;
@@ -499,10 +506,18 @@ bool router_deployment_status(const struct router *router, uint32_t number,
                               struct deployment_status *status) {
   if (number >= router->deployment_count) return false;
   const struct deployment *deployment = router->deployments[number];
+  uint32_t starting = 0;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    enum worker_state state = router->workers[deployment->first_worker + i]->state;
+    starting += state == WORKER_STARTING || state == WORKER_BACKOFF;
+  }
   *status = (struct deployment_status){
       .state = deployment->state,
       .workers = deployment->worker_count,
       .ready = deployment->ready,
+      .active = deployment->ready,
+      .starting = starting,
+      .active_wanted = deployment->worker_count,
       .functions = deployment->function_count,
       .queued = (uint32_t)deployment->queue.count + deployment->delayed,
       .queue_bytes = deployment->queue_bytes,
@@ -526,7 +541,8 @@ bool router_worker_status(const struct router *router, uint32_t number,
   if (number >= router->worker_count) return false;
   const struct worker *worker = router->workers[number];
   *status = (struct worker_status){worker->state, worker->generation, worker->in_flight,
-                                   worker->calls, worker->starts,     worker->wanted};
+                                   worker->calls, worker->starts,     worker->wanted,
+                                   false};
   return true;
 }
 

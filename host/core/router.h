@@ -33,6 +33,7 @@
 
 #include "message.h"
 
+struct autoscale_options;
 struct payload;
 struct router;
 
@@ -68,8 +69,9 @@ struct router_deployment_options {
   uint32_t function_count;
   const char *manifest;  // what a worker's READY must repeat; copied
   size_t manifest_size;
-  struct payload *start;  // body of START, the router takes a reference
-  uint32_t workers;       // how many to keep
+  struct payload *start;                    // body of START, the router takes a reference
+  uint32_t workers;                         // how many to keep; with `scaling` of no meaning
+  const struct autoscale_options *scaling;  // NULL: `workers` are kept, whatever the load; copied
 };
 
 enum router_action {
@@ -181,16 +183,23 @@ struct worker_status {
   uint64_t calls;      // ended here
   uint64_t starts;
   bool wanted;  // a process is to stand here
+  bool parked;  // ready, and gets no calls until it is needed again
 };
+
+enum { DECISION_SIZE = 160 };
+
 struct deployment_status {
   enum deployment_state state;
-  uint32_t workers, ready, functions;  // workers: how many are wanted
+  uint32_t workers, ready, functions;  // workers: how many are wanted; ready: also those parked
+  uint32_t active, parked, starting;   // of them: ready and given calls; ready; neither yet
+  uint32_t active_wanted;              // of `workers`, how many are to be given calls
   uint32_t queued, running;            // queued: also those that wait for their next attempt
   size_t queue_bytes;                  // of the bodies of those queued
   uint64_t calls;                      // admitted
   uint64_t dropped;                    // answers nobody asked for: late, fenced, twice
   uint32_t first_worker;               // its places are numbered from here on
   uint32_t places;                     // more than workers: one is spare, see router_recycle.c
+  char decision[DECISION_SIZE];        // why so many are wanted, a sentence; "" without `scaling`
   struct payload
       *failure;  // why it fails, or the last failure of a worker: a body the caller owns; or NULL
 };
