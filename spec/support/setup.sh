@@ -24,6 +24,7 @@ setup_need_build() {
   setup_need luajit command -v luajit
   setup_need libluajit-5.1-dev pkg-config --exists luajit
   setup_need libuv1-dev pkg-config --exists libuv
+  setup_need libmd-dev pkg-config --exists libmd
   setup_need libmsgpack-dev setup_any_module msgpack-c msgpack
 }
 
