@@ -2,7 +2,6 @@
 
 static const double kTieSeconds = 20e-6;
 static const double kTieShare = 0.10;
-static const double kWeight = 1.0 / 8;
 
 static double finish(const struct candidate *candidate, double workload) {
   double service = candidate->score > 0 ? workload / candidate->score : 0;
@@ -32,10 +31,4 @@ int balance_choose(const struct candidate *candidates, uint32_t count, double wo
     if (candidates[i].free && finish(&candidates[i], workload) <= tie_above(best_free))
       return (int)i;
   return BALANCE_WAIT;
-}
-
-double balance_learn(double score, double workload, double elapsed) {
-  if (elapsed <= 0) return score;
-  double seen = workload / elapsed;
-  return score > 0 ? score + (seen - score) * kWeight : seen;
 }

@@ -26,7 +26,3 @@ enum { BALANCE_WAIT = -1 };
 /// thread stay warm.
 int balance_choose(const struct candidate *candidates, uint32_t count, double workload,
                    uint32_t *best);
-
-/// A score moved towards what was measured: `elapsed` seconds for `workload`, weight of one
-/// observation 1/8; the first one counts whole.
-double balance_learn(double score, double workload, double elapsed);

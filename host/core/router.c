@@ -115,6 +115,7 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->manifest);
   free(deployment->skip);
   free(deployment->gatherings);
+  free(deployment->noises);
   free(deployment->candidates);
   free(deployment->places);
   free(deployment->promised);
@@ -147,6 +148,7 @@ static void free_calls(struct router *router) {
 static void free_worker(struct worker *worker) {
   payload_unref(worker->goodbye);
   free(worker->scores);
+  free(worker->lessons);
   free(worker->runs);
   free(worker->paces);
   free(worker);
@@ -205,6 +207,7 @@ static void add_workers(struct router *router, struct deployment *deployment, ui
     worker->heartbeat.kind = TIMER_HEARTBEAT;
     worker->recall.kind = TIMER_RECALL;
     worker->scores = xcalloc(deployment->function_count, sizeof *worker->scores);
+    worker->lessons = xcalloc(deployment->function_count, sizeof *worker->lessons);
     worker->runs = xcalloc(deployment->function_count, sizeof *worker->runs);
     worker->wanted = i - first < deployment->worker_count;
     worker->paces = xcalloc(deployment->function_count, sizeof *worker->paces);
@@ -237,6 +240,7 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->timer.kind = TIMER_DEPLOYMENT;
   deployment->skip = xcalloc(options->function_count, 1);
   deployment->levels = xcalloc(options->function_count, sizeof *deployment->levels);
+  deployment->noises = xcalloc(options->function_count, sizeof *deployment->noises);
   deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
   deployment->candidates = xcalloc(deployment->place_count, sizeof *deployment->candidates);
   deployment->places = xcalloc(deployment->place_count, sizeof *deployment->places);

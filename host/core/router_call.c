@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balance.h"
 #include "memory.h"
 #include "payload.h"
 #include "router_key.h"
@@ -370,8 +369,7 @@ static void learn(struct router *router, struct worker *worker, const struct cal
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   uint32_t beside = router_slots_used(worker);
   if (inside < kShortestLesson || 2 * beside < concurrency) return;
-  double *score = &worker->scores[call->function];
-  *score = balance_learn(*score, workload * beside, inside);
+  router_score_learn(router, worker, call->function, workload * beside, inside, now);
 }
 
 static void finish(struct router *router, struct worker *worker, struct call *call,

@@ -8,6 +8,7 @@
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
+//   router_score.c    how fast each worker is
 //   router_batch.c    calls that a worker runs as one
 //   router_ahead.c    short calls that are given to a worker before it has a slot
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
@@ -102,6 +103,33 @@ struct pace {
   uint32_t samples;
 };
 
+// The latest lessons that were all off to the same side; see router_score.c.
+struct drift {
+  double sum;        // in units of the noise
+  double off, most;  // natural logarithms: together, and the one furthest off
+  uint32_t count;
+};
+
+// What is known about a function on a worker beside its score.
+struct lessons {
+  double level;   // natural logarithm of workload per second, of the median call
+  double before;  // the same as it was before the worker became slow
+  double latest;  // lesson
+  struct drift faster, slower;
+  int64_t at;          // of the latest
+  uint32_t weight;     // of the level, in lessons
+  uint32_t count;      // by this process
+  uint32_t confirmed;  // trials in a row that found it degraded
+  bool degraded;       // well below what it was before
+  bool measured;       // by a benchmark
+};
+
+// How far the lessons of a function are scattered.
+struct noise {
+  double variance;  // of natural logarithms
+  uint32_t lessons;
+};
+
 struct worker {
   enum worker_state state;
   uint32_t number, deployment, generation;
@@ -122,7 +150,10 @@ struct worker {
   double backlog;             // seconds predicted for all in flight
   double round_trip;          // seconds, smoothed
   int64_t answered_at;        // when that was measured last
-  double *scores;             // per function
+  double *scores;             // per function: workload per second, 0: not known
+  struct lessons *lessons;    // per function
+  double speed;               // logarithm: of its benchmarks, to be compared with those of others
+  uint32_t measured;          // how many functions these are
   struct pace *paces;         // per function
   double work;                // of all in flight
   int64_t moved;              // when the first in line has left it last
@@ -197,6 +228,7 @@ struct deployment {
   int64_t quarantined;           // until when some of them are, at the latest
   unsigned char *skip;           // scratch, one a line
   struct gathering *gatherings;  // one a function
+  struct noise *noises;          // one a function
   struct candidate *candidates;  // scratch, one a place
   uint32_t *places;              // scratch, one a place
   double *promised;              // scratch, one a place: seconds of waiting calls that wait for it
@@ -381,6 +413,21 @@ struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed);
 /// It is ready and may be given calls.
 bool router_may_serve(const struct router *router, const struct worker *worker);
+
+// router_score.c
+/// A new process stands there: nothing is known about it.
+void router_score_forget(const struct router *router, struct worker *worker);
+/// The worker has measured a function.
+void router_score_measured(const struct router *router, struct worker *worker, uint32_t function,
+                           double score);
+/// It has measured all it will: what it has not is expected to be as on others.
+void router_score_ready(const struct router *router, struct worker *worker);
+/// A call of so much workload took so long there, in its function.
+void router_score_learn(const struct router *router, struct worker *worker, uint32_t function,
+                        double workload, double seconds, int64_t now);
+/// Workload per second; 0: not known. Unlike worker->scores, a worker that has become slow is not
+/// held to be so for ever.
+double router_score_now(const struct worker *worker, uint32_t function, int64_t now);
 
 // router_ahead.c
 /// The worker has calls behind the one in its slot.

@@ -52,7 +52,7 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->phase = PHASE_NONE;
   payload_unref(worker->goodbye);
   worker->goodbye = NULL;
-  memset(worker->scores, 0, deployment->function_count * sizeof *worker->scores);
+  router_score_forget(router, worker);
   memset(worker->runs, 0, deployment->function_count * sizeof *worker->runs);
   memset(worker->paces, 0, deployment->function_count * sizeof *worker->paces);
   worker->recalling = false;
@@ -122,7 +122,8 @@ static bool read_text(struct cursor *cursor, struct text *text) {
          cursor_bin(cursor, &text->bytes, &text->size);
 }
 
-static bool read_scores(struct cursor *cursor, struct worker *worker, uint32_t function_count) {
+static bool read_scores(const struct router *router, struct cursor *cursor, struct worker *worker,
+                        uint32_t function_count) {
   size_t pairs;
   if (!cursor_map(cursor, &pairs)) return false;
   for (size_t i = 0; i < pairs; i++) {
@@ -130,7 +131,7 @@ static bool read_scores(struct cursor *cursor, struct worker *worker, uint32_t f
     double score;
     if (!cursor_uint(cursor, &function) || !cursor_number(cursor, &score)) return false;
     if (function >= function_count || !(score > 0) || score > 1e300) return false;
-    worker->scores[function] = score;
+    router_score_measured(router, worker, (uint32_t)function, score);
   }
   return true;
 }
@@ -182,12 +183,13 @@ static void ready(struct router *router, struct worker *worker, const struct mes
     unfit(router, worker, PHASE_BUNDLE, manifest_error(deployment, manifest));
     return;
   }
-  if (!read_scores(&cursor, worker, deployment->function_count)) {
+  if (!read_scores(router, &cursor, worker, deployment->function_count)) {
     router_worker_kill(router, worker);
     return;
   }
   worker->state = WORKER_READY;
   worker->ready_at = now;
+  router_score_ready(router, worker);
   timers_cancel(&router->timers, &worker->timer);
   deployment->ready++;
   deployment->failed_starts = 0;
@@ -249,8 +251,8 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
       break;
     case MESSAGE_SCORE:
       if (message->function < deployment_of(router, worker)->function_count &&
-          message->workload > 0)
-        worker->scores[message->function] = message->workload;
+          message->workload > 0 && message->workload <= 1e300)
+        router_score_measured(router, worker, message->function, message->workload);
       break;
     case MESSAGE_GOODBYE:
       goodbye(router, worker, message, now);

@@ -76,17 +76,6 @@ static void unknown_and_busy(void) {
   EXPECT_EQUAL(BALANCE_WAIT, choose(candidates, 2, 100));
 }
 
-static void learns(void) {
-  EXPECT(balance_learn(0, 10, 2) == 5);
-  EXPECT(balance_learn(8, 16, 1) == 9);
-  EXPECT(balance_learn(8, 0, 1) == 7);
-}
-
-static void keeps(void) {
-  EXPECT(balance_learn(8, 10, 0) == 8);
-  EXPECT(balance_learn(8, 10, -1) == 8);
-}
-
 static const struct check checks[] = {
     {"chooses the worker with the earliest predicted end", earliest},
     {"counts the round trip", round_trips},
@@ -97,7 +86,5 @@ static const struct check checks[] = {
     {"prefers a free worker to a busy one that is hardly better", tie_with_busy},
     {"takes the shorter backlog when scores are not known", unknown_scores},
     {"waits for no busy worker whose score is not known", unknown_and_busy},
-    {"moves a score by an eighth, and takes the first one whole", learns},
-    {"learns nothing from a time that is none", keeps},
 };
 CHECK_MAIN(checks)
