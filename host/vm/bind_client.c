@@ -11,6 +11,7 @@
 #include "../io/session.h"
 #include "../io/wait.h"
 #include "bind_call.h"
+#include "bind_functions.h"
 #include "codec.h"
 
 static const char kHandle[] = "farside.handle";
@@ -62,60 +63,17 @@ static void release_strings(lua_State *L, struct handle *handle) {
 
 // ---- deploy ----
 
-static double field_number(lua_State *L, int index, const char *key, double otherwise) {
-  lua_getfield(L, index, key);
-  double value = lua_isnil(L, -1) ? otherwise : luaL_checknumber(L, -1);
-  lua_pop(L, 1);
-  return value;
-}
-
-static bool field_boolean(lua_State *L, int index, const char *key) {
-  lua_getfield(L, index, key);
-  bool value = lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return value;
-}
-
-// The functions of the spec at index 2, in a userdata left on the stack.
-static struct router_function *read_functions(lua_State *L, uint32_t *count) {
-  lua_getfield(L, 2, "functions");
-  luaL_checktype(L, -1, LUA_TTABLE);
-  int list = lua_gettop(L);
-  *count = (uint32_t)lua_objlen(L, list);
-  struct router_function *functions = lua_newuserdata(L, (*count + 1) * sizeof *functions);
-  for (uint32_t i = 0; i < *count; i++) {
-    lua_rawgeti(L, list, (int)i + 1);
-    int item = lua_gettop(L);
-    functions[i] = (struct router_function){
-        .concurrency = (uint32_t)field_number(L, item, "concurrency", 1),
-        .batch_size = (uint32_t)field_number(L, item, "batch_size", 0),
-        .batch_wait = (int64_t)(field_number(L, item, "batch_wait", 0) * 1e9),
-        .timeout = (int64_t)(field_number(L, item, "timeout", 0) * 1e9),
-        .queue_timeout = (int64_t)(field_number(L, item, "queue_timeout", 0) * 1e9),
-        .max_queue_time = (int64_t)(field_number(L, item, "max_queue_time", 0) * 1e9),
-        .idempotent = field_boolean(L, item, "idempotent"),
-        .benchmarked = field_boolean(L, item, "benchmarked"),
-        .max_calls = (uint64_t)field_number(L, item, "max_calls", 0),
-        .max_rss = (uint64_t)field_number(L, item, "max_rss", 0),
-    };
-    lua_getfield(L, item, "retry_on");  // a string that the table keeps
-    functions[i].retry_on = lua_tostring(L, -1);
-    lua_settop(L, item - 1);
-  }
-  return functions;
-}
-
 static int l_deploy(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   struct router_deployment_options options = {0};
-  options.functions = read_functions(L, &options.function_count);
+  options.functions = bind_functions(L, 2, &options.function_count);
   lua_getfield(L, 2, "name");
   options.name = luaL_checkstring(L, -1);
   lua_getfield(L, 2, "manifest");
   options.manifest = luaL_checklstring(L, -1, &options.manifest_size);
-  options.workers = (uint32_t)field_number(L, 2, "workers", 1);
+  options.workers = (uint32_t)bind_number(L, 2, "workers", 1);
   lua_getfield(L, 2, "start");
   options.start = codec_encode(L, lua_gettop(L), 1, 0, 0, "start");
   if (!options.start) return lua_error(L);

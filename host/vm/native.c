@@ -9,6 +9,7 @@
 #include "../io/wait.h"
 #include "bind_client.h"
 #include "bind_codec.h"
+#include "bind_simulate.h"
 #include "vm.h"
 
 static int l_now(lua_State *L) {
@@ -51,6 +52,7 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
     lua_setfield(L, -2, "open");
   } else {
     bind_client(L);
+    bind_simulate(L);
   }
   return 1;
 }

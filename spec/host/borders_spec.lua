@@ -52,8 +52,19 @@ describe('the pure core', function()
   end)
 end)
 
+describe('the simulator', function()
+  it('needs nothing but the core and what that needs, and a cosine', function()
+    local known, impure = symbols('--defined-only', 'core'), {}
+    for name in pairs(symbols('--defined-only', 'simulate')) do known[name] = true end
+    for name in pairs(symbols('--undefined-only', 'simulate')) do
+      if not known[name] and not is_pure(name) and name ~= 'cos' then impure[#impure + 1] = name end
+    end
+    assert.same({}, impure)
+  end)
+end)
+
 describe('the host', function()
-  for _, part in ipairs { 'core', 'io', 'vm' } do
+  for _, part in ipairs { 'core', 'simulate', 'io', 'vm' } do
     it('has no mutable statics in ' .. part, function()
       local found = {}
       for _, line in ipairs(lines_of('objdump -t ' .. objects(part))) do

@@ -1,0 +1,16 @@
+// The functions of a deployment as Lua describes them, for the router.
+#pragma once
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct router_function;
+
+/// The field `key` of the table at `index`, which is no relative one; `otherwise` where it is nil.
+double bind_number(lua_State *L, int index, const char *key, double otherwise);
+bool bind_boolean(lua_State *L, int index, const char *key);
+
+/// The list `functions` of the table at `index`, in a userdata that is left on the stack. Texts in
+/// it belong to the table.
+struct router_function *bind_functions(lua_State *L, int index, uint32_t *count);
