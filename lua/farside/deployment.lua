@@ -285,6 +285,13 @@ local function options_of(remote)
   }
 end
 
+--- What the router is told of its functions, in their order.
+function Deployment:function_options()
+  local functions = {}
+  for i, remote in ipairs(self.functions) do functions[i] = options_of(remote) end
+  return functions
+end
+
 local function progress(self, began, pause)
   local status = self:status()
   if status.state ~= 'starting' then return end
@@ -313,12 +320,10 @@ function Deployment:start()
     error(Error.new { name = 'ConfigError', executed = 'no', where = 'sdk', key = 'file',
       message = self.position .. 'a deployment must be declared in a file: workers load it too' }, 0)
   end
-  local functions = {}
-  for i, remote in ipairs(self.functions) do functions[i] = options_of(remote) end
   local handle = future.handle()
   local number, err = handle:deploy {
     name = self.name,
-    functions = functions,
+    functions = self:function_options(),
     manifest = self:manifest(),
     start = start_of(self),
     workers = math.min(self.scaling.max_workers, native.usable_cores()),

@@ -4,12 +4,13 @@ local native = require 'farside.native'
 
 local USAGE = 64
 
-local COMMANDS = { 'run' }
+local COMMANDS = { 'run', 'simulate' }
 
 local HELP = [[
 usage: farside COMMAND [arguments]
 
   farside run SCRIPT [arguments]   run a Lua script whose functions may be remote
+  farside simulate SCRIPT          run a deployment's calls and workers in virtual time
   farside --version
   farside --help
 ]]
