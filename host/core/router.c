@@ -69,6 +69,7 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
 
 void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body) {
+  router_metrics_ended(router, call, type, body);
   if (call->peer == ROUTER_NONE) {
     if (router_key_is_run(call))
       router_key_outcome(router, call, type, elapsed, body);
@@ -122,6 +123,7 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->suspects);
   for (uint32_t i = 0; i < deployment->function_count; i++) free(deployment->levels[i].of);
   free(deployment->levels);
+  free(deployment->metrics);
   for (uint32_t i = 0; i < deployment->function_count; i++)
     free((char *)(uintptr_t)deployment->functions[i].retry_on);
   free(deployment->functions);
@@ -145,7 +147,9 @@ static void free_calls(struct router *router) {
   table_close(&router->calls);
 }
 
-static void free_worker(struct worker *worker) {
+static void free_worker(struct router *router, struct worker *worker) {
+  router_metrics_worker_free(worker->metrics,
+                             router->deployments[worker->deployment]->function_count);
   payload_unref(worker->goodbye);
   free(worker->scores);
   free(worker->lessons);
@@ -160,8 +164,8 @@ void router_free(struct router *router) {
   while (router_next(router, &action)) payload_unref(action.message.body);
   router_batch_free(router);
   free_calls(router);
+  for (uint32_t i = 0; i < router->worker_count; i++) free_worker(router, router->workers[i]);
   for (uint32_t i = 0; i < router->deployment_count; i++) free_deployment(router->deployments[i]);
-  for (uint32_t i = 0; i < router->worker_count; i++) free_worker(router->workers[i]);
   timers_close(&router->timers);
   free(router->deployments);
   free(router->workers);
@@ -211,6 +215,7 @@ static void add_workers(struct router *router, struct deployment *deployment, ui
     worker->runs = xcalloc(deployment->function_count, sizeof *worker->runs);
     worker->wanted = i - first < deployment->worker_count;
     worker->paces = xcalloc(deployment->function_count, sizeof *worker->paces);
+    worker->metrics = router_metrics_worker_new(deployment->function_count);
   }
 }
 
@@ -241,6 +246,7 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->skip = xcalloc(options->function_count, 1);
   deployment->levels = xcalloc(options->function_count, sizeof *deployment->levels);
   deployment->noises = xcalloc(options->function_count, sizeof *deployment->noises);
+  router_metrics_open(deployment);
   deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
   deployment->candidates = xcalloc(deployment->place_count, sizeof *deployment->candidates);
   deployment->places = xcalloc(deployment->place_count, sizeof *deployment->places);
@@ -287,10 +293,16 @@ void router_client_gone(struct router *router, uint32_t number, int64_t now) {
 }
 
 // A call that is refused before it is one: the answer needs an id only.
-static void refuse(struct router *router, uint32_t peer, struct message *message,
-                   struct payload *error) {
-  struct call call = {.peer = peer, .id = message->id, .attempt = message->attempt};
+static void refuse(struct router *router, uint32_t peer, uint32_t deployment,
+                   struct message *message, struct payload *error) {
+  struct call call = {.peer = peer,
+                      .id = message->id,
+                      .attempt = message->attempt,
+                      .deployment = deployment,
+                      .function = message->function,
+                      .worker = ROUTER_NONE};
   payload_unref(message->body);
+  router_metrics_refused(router, &call);
   router_answer(router, &call, MESSAGE_ERROR, 0, error);
 }
 
@@ -329,7 +341,10 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
     return error_end(&writer);
   }
   struct payload *error = router_retry_refusal(router, deployment, message, now);
-  return error ? error : router_fair_refusal(router, peer, number, message, now);
+  if (error) return error;
+  error = router_fair_refusal(router, peer, number, message, now);
+  if (error) router_metrics_shed(router, number, message->function);
+  return error;
 }
 
 // A default deadline starts when the deployment is ready; until then waiting has a limit of its
@@ -385,6 +400,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   router_fair_tag(router, peer, call, now);
   peer->calls++;
   deployment->calls++;
+  router_metrics_admitted(router, call);
   router_retry_admitted(deployment, now);
   table_add(&router->calls, call->id, call);
   if (message->key_size) {
@@ -403,7 +419,7 @@ void router_client_message(struct router *router, uint32_t number, uint32_t depl
   if (peer && message->type == MESSAGE_CALL && !call) {
     struct payload *error = refusal(router, peer, deployment, message, now);
     if (error)
-      refuse(router, number, message, error);
+      refuse(router, number, deployment, message, error);
     else
       admit(router, peer, deployment, message, now);
     return;

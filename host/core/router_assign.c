@@ -140,8 +140,8 @@ struct choice {
   double later;  // predicted seconds until that one has a slot
 };
 
-// A call that failed goes to another worker if one is free. It waits for none: who stands in the place
-// where it failed is another process by now.
+// A call that failed goes to another worker if one is free. It waits for none: who stands in the
+// place where it failed is another process by now.
 static bool is_other_free(const struct router *router, const struct deployment *deployment,
                           const struct call *call, uint32_t reserved) {
   uint32_t concurrency = deployment->functions[call->function].concurrency;
@@ -197,6 +197,7 @@ static void assign_one(struct router *router, struct worker *worker, struct call
   router_fair_dispatched(router, call, now);
   call->ahead = ahead;
   call->state = CALL_RUNNING;
+  router_metrics_dispatched(router, worker, call, now);
   call->sequence = ++router->sequence;
   call->sent = now;
   timers_set(&router->timers, &call->timer, call->deadline);

@@ -378,6 +378,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   worker->finished++;
   worker->quick_deaths = 0;
   router_ahead_learn(worker, call, (enum message_type)message->type, message->elapsed);
+  router_metrics_ran(router, worker, call, message->elapsed, now);
   router_recycle_count(router, worker, call, now);
   if (message->type == MESSAGE_RESULT)
     learn(router, worker, call, message->elapsed, now);

@@ -259,6 +259,7 @@ struct payload *router_fair_refusal(struct router *router, struct peer *peer, ui
       is_below_share(deployment, share_of(peer, number)) ? find_most(router, number) : NULL;
   if (!shed || (shed->body ? shed->body->size : 0) < size)
     return queue_full(deployment, EXECUTED_NO);
+  router_metrics_shed(router, number, shed->function);
   router_call_fail(router, shed, queue_full(deployment, router_call_executed(router, shed)), now);
   return NULL;
 }

@@ -83,6 +83,7 @@ static void pause_call(struct router *router, struct call *call, uint32_t times,
 
 void router_retry_unentered(struct router *router, struct call *call, int64_t now) {
   call->started = false;
+  router_metrics_requeued(router, call);
   if (!call->resent++)
     router_call_queue(router, call);
   else
@@ -106,6 +107,7 @@ bool router_retry_again(struct router *router, struct call *call, const char *ou
   if (now >= call->deadline || !spend(call_deployment(router, call), now)) return false;
   router_call_detach(router, call, now);
   call->started = false;
+  router_metrics_retried(router, call);
   pause_call(router, call, call->attempt++ - 1, now);
   return true;
 }

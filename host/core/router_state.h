@@ -13,6 +13,7 @@
 //   router_ahead.c    short calls that are given to a worker before it has a slot
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
+//   router_metrics.c  what is counted; router_metrics_text.c writes it for Prometheus
 //   router_stream.c   items, credit and progress pass through
 #pragma once
 
@@ -23,6 +24,7 @@
 #include "payload.h"
 #include "queue.h"
 #include "router.h"
+#include "router_metrics.h"
 #include "table.h"
 #include "timer.h"
 
@@ -74,6 +76,7 @@ struct call {
   uint32_t attempts;          // at most
   uint32_t children;          // calls made in it that have not ended
   bool started;               // the worker has said so
+  bool is_counted;            // in flight, see router_metrics.h
   bool ahead;                 // sent as one that is handed ahead
   enum cancel_reason ending;  // it is to end so when it is known whether it can be withdrawn; or 0
   bool ran;                   // an attempt before this one did, for certain
@@ -169,6 +172,7 @@ struct worker {
   uint64_t calls, starts;   // by all
   struct payload *goodbye;  // why it will end
   enum phase phase;
+  struct worker_metrics *metrics;
 };
 
 enum { CRASH_LOOP = 5, BUDGET_SECONDS = 10 };
@@ -237,6 +241,7 @@ struct deployment {
     struct level *of;  // priorities that calls have had, mostly one
     uint32_t count;
   } * levels;  // one a function
+  struct metrics *metrics;
 };
 
 // What a client has of a deployment.

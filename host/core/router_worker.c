@@ -378,6 +378,7 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   bool ours =
       worker->state == WORKER_LOST || worker->state == WORKER_DRAINING;  // it was told to go
   worker->entered = entered;
+  router_metrics_lost(worker, reason);
   timers_cancel(&router->timers, &worker->timer);
   timers_cancel(&router->timers, &worker->heartbeat);
   timers_cancel(&router->timers, &worker->recall);

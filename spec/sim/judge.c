@@ -118,6 +118,7 @@ static void check_error(struct world *world, struct record *record, const struct
   const struct record *run = record->run ? record->run : record;
   REQUIRE(world, name >= 0 && executed >= 0, "an error without a name or `executed`");
   world->statistics->outcomes[name]++;
+  counts_of(world, record)->errors[name]++;
   const char *text = error_text((enum error_name)name);
   if (record->where == ATTACHED && run->outcome)
     key_relays(world, record, action->message.body);
@@ -148,6 +149,7 @@ static void check_result(struct world *world, struct record *record, const struc
           "call %u gets the result of another call or attempt", record->number);
   record->result = true;
   world->statistics->results++;
+  counts_of(world, record)->results++;
 }
 
 void judge_outcome(struct world *world, const struct action *action) {
@@ -276,6 +278,7 @@ void judge_dispatched(struct world *world, const struct action *action) {
   record->work = ahead_work(world, seat, record);
   truth_move(world, record, IN_SLOT);
   world->statistics->dispatched++;
+  counts_of(world, record)->dispatched++;
 }
 
 void judge_pinged(struct world *world, const struct action *action) {

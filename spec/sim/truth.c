@@ -162,6 +162,7 @@ static void resend(struct world *world, struct record *record) {
   if (record->resent++) pause_record(world, record, record->resent - 2);
   truth_move(world, record, IN_QUEUE);
   world->statistics->requeued++;
+  counts_of(world, record)->requeued++;
 }
 
 // False: the attempt that has failed was the last one.
@@ -177,6 +178,7 @@ static bool try_again(struct world *world, struct record *record) {
   pause_record(world, record, record->spent++);
   truth_move(world, record, IN_QUEUE);
   world->statistics->retried++;
+  counts_of(world, record)->retried++;
   return true;
 }
 
@@ -210,7 +212,9 @@ void truth_arrives(struct world *world, struct record *record, struct message *m
   if (record->refusal >= 0) {
     record->where = AT_END;
     truth_owe(world, record);
+    counts_of(world, record)->refused++;
   } else {
+    counts_of(world, record)->admitted++;
     admit(world, record, message);
   }
 }
@@ -230,6 +234,7 @@ void truth_leaves(struct world *world, uint32_t client) {
       if (record->client != client || record->incarnation != world->people[client].incarnation)
         continue;
       if (!record->answered) record->answered_at = world->now;
+      if (!record->answered) counts_of(world, record)->vanished++;
       record->answered = true;
       if (record->where == IN_QUEUE) truth_move(world, record, AT_END);
       if (record->where == ATTACHED) key_vanishes(world, record);

@@ -289,6 +289,7 @@ uint64_t world_run(uint64_t seed, const struct life *life, struct statistics *st
     drain(world);
     while (!judge_quiet(world) && step(world)) continue;
   }
+  counts_judge(world);
   uint64_t hash = world->hash;
   statistics->steps += world->step;
   statistics->lived += world->now - kBirth;

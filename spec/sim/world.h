@@ -13,6 +13,7 @@
 //   keys.c       idempotency keys: what is one run, what is kept
 //   judge.c      holds each action of the router against that
 //   ahead.c      the same for calls that are handed ahead
+//   counts.c     what the router has to have counted in the end
 #pragma once
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@
 
 #include "../../host/core/client.h"
 #include "../../host/core/credit.h"
+#include "../../host/core/error.h"
 #include "../../host/core/limits.h"
 #include "../../host/core/message.h"
 #include "../../host/core/payload.h"
@@ -244,6 +246,13 @@ struct seat {
   uint32_t batch_count;  // batches of them: what takes a slot
 };
 
+// What became of the calls of one function.
+struct counts {
+  uint64_t admitted, refused, results, errors[ERROR_NAMES];
+  uint64_t vanished;  // with their client
+  uint64_t dispatched, retried, requeued;
+};
+
 struct app {
   int64_t emptied_at;  // when its last ready worker was given up
   uint32_t function_count, worker_count, first_worker;
@@ -251,6 +260,7 @@ struct app {
   uint64_t marks;
   struct router_function functions[FUNCTIONS];
   int64_t service[FUNCTIONS];  // for a workload of 1
+  struct counts counts[FUNCTIONS];
   bool scored;
   char manifest[64];
   struct record *oldest, *newest;
@@ -319,6 +329,7 @@ struct world {
   struct rates rates;
   struct app apps[DEPLOYMENTS];
   uint32_t app_count;
+  struct counts nowhere;
   struct person people[CLIENTS + 1];  // the last one is never there: runs are its
   struct key keys[DEPLOYMENTS][FUNCTIONS][KEYS];
   uint32_t people_count;
@@ -464,6 +475,11 @@ struct record *record_at(struct world *world, uint64_t number);
 struct record *record_of(struct world *world, const struct payload *arguments);
 struct app *record_app(struct world *world, const struct record *record);
 void records_close(struct world *world);
+
+// counts.c
+/// Of the function of `record`; of none that counts, if there is none.
+struct counts *counts_of(struct world *world, const struct record *record);
+void counts_judge(struct world *world);
 
 // truth.c
 void truth_arrives(struct world *world, struct record *record, struct message *message);
