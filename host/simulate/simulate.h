@@ -79,6 +79,7 @@ struct simulation_worker {
   double busy;                     // seconds of work, of all its slots together one a second
   double ready, starting, parked;  // seconds
   uint32_t starts, stops, deaths;  // stops: those that were told to go
+  uint32_t parks, unparks;
 };
 
 /// What the time between this sample and the one before was like.

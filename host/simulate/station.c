@@ -82,6 +82,8 @@ void station_ready(struct simulation *simulation, uint32_t number) {
 
 void station_park(struct simulation *simulation, uint32_t number, bool parked) {
   enter(simulation, number, parked ? STATION_PARKED : STATION_READY);
+  simulation->stations[number].tally.parks += parked;
+  simulation->stations[number].tally.unparks += !parked;
 }
 
 void station_changes(struct simulation *simulation, uint32_t number, double factor) {

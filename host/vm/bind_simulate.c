@@ -7,6 +7,7 @@
 #include "../core/autoscale.h"
 #include "../core/limits.h"
 #include "../core/router.h"
+#include "../simulate/clairvoyant.h"
 #include "../simulate/simulate.h"
 #include "../simulate/trace.h"
 #include "bind_functions.h"
@@ -268,6 +269,8 @@ static void set_workers(lua_State *L, const struct simulation_result *result) {
     set(L, "starts", worker->starts);
     set(L, "stops", worker->stops);
     set(L, "deaths", worker->deaths);
+    set(L, "parks", worker->parks);
+    set(L, "unparks", worker->unparks);
     lua_rawseti(L, -2, (int)i + 1);
   }
   lua_setfield(L, -2, "workers");
@@ -316,6 +319,26 @@ static int l_result(lua_State *L) {
   return 1;
 }
 
+static int l_clairvoyant(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  struct clairvoyant_options options = {.seed = (uint64_t)bind_number(L, 1, "seed", 1),
+                                        .speed = bind_number(L, 1, "speed", 1),
+                                        .start = bind_number(L, 1, "start", 0),
+                                        .wait = bind_number(L, 1, "wait", 0)};
+  read_arrivals(L, &options.arrivals);
+  struct clairvoyant found;
+  clairvoyant_find(&options, &found);
+  lua_createtable(L, 0, 6);
+  set(L, "bound", found.bound);
+  set(L, "schedule", found.schedule);
+  set(L, "step", found.step);
+  set(L, "starts", found.starts);
+  set(L, "most", found.most);
+  set(L, "p99", found.p99);
+  return 1;
+}
+
 void bind_simulate(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"run", l_run}, {"result", l_result}, {"__gc", l_simulation_gc}, {NULL, NULL}};
@@ -329,6 +352,8 @@ void bind_simulate(lua_State *L) {
   lua_pop(L, 2);
   lua_pushcfunction(L, l_read_trace);
   lua_setfield(L, -2, "read_trace");
+  lua_pushcfunction(L, l_clairvoyant);
+  lua_setfield(L, -2, "clairvoyant");
   lua_pushcfunction(L, l_simulation);
   lua_setfield(L, -2, "simulation");
 }

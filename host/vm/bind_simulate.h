@@ -2,7 +2,7 @@
 
 #include <lua.h>
 
-/// Adds `simulation` and `read_trace` to the table on top of the stack.
+/// Adds `simulation`, `read_trace` and `clairvoyant` to the table on top of the stack.
 ///
 /// read_trace(text, names of functions) -> trace, count of calls, seconds; or nil, line, problem
 /// simulation{policy =, seed =, arrivals = {...}, kinds = {{...}...}, functions = {{...}...},
@@ -10,4 +10,6 @@
 ///            simulate.h; whoever calls it has checked them
 /// simulation:run(seconds) -> whether it is over
 /// simulation:result() -> a table, the fields are those of simulate.h
+///
+/// clairvoyant{arrivals = {...}, seed =, speed =, start =, wait =} -> a table as in clairvoyant.h
 void bind_simulate(lua_State *L);

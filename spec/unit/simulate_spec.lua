@@ -1,6 +1,8 @@
 --- The simulator against the textbooks of queueing theory, and the calls that it makes.
 local native = require 'farside.native'
+local plants = require 'spec.support.plants'
 
+local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local ONE = { { concurrency = 1, benchmarked = true } }
 
 local function simulate(options)
@@ -158,5 +160,57 @@ describe('the simulator', function()
       return simulate { seed = 14, policy = 'round_robin', arrivals = poisson(1, 1000, { told_wrong = wrong }), kinds = { { count = 1, speed = 2 } } }
     end
     assert.same(run(0), run(0.3))
+  end)
+
+  it('comes to the same, bit for bit, twice and with another compiler', function()
+    local program = BUILD .. '/unit/simulated'
+    local text, code = plants.execute(program)
+    assert.equal(0, code, text)
+    assert.is_true(#text > 10000)
+    assert.equal(text, (plants.execute(program)))
+    local version = plants.execute("grep -m1 CMAKE_C_COMPILER: '" .. BUILD .. "/CMakeCache.txt'")
+    local compiler = version:find('clang') and 'gcc' or 'clang-14'
+    if not plants.execute('which ' .. compiler):find('%S') then pending(compiler .. ' is not there') end
+    local other = os.tmpname()
+    local output
+    output, code = plants.execute(('%s -std=gnu11 -O1 -ffp-contract=off host/core/*.c host/simulate/*.c spec/unit/c/simulated.c -o %s -lm')
+      :format(compiler, other))
+    assert.equal(0, code, output)
+    local again = plants.execute(other)
+    os.remove(other)
+    assert.equal(text, again)
+  end)
+end)
+
+describe('the clairvoyant', function()
+  local function find(options)
+    return native.clairvoyant {
+      arrivals = poisson(options.rate or 8, options.seconds or 3000, options.more), seed = 1, speed = 1, start = options.start or 30,
+      wait = options.wait or 2,
+    }
+  end
+
+  it('needs at least the time of all calls and their starts, and its schedule no less', function()
+    local known = find {}
+    near(8 * 3000 + 8 * 30, known.bound, 0.03)
+    assert.is_true(known.schedule >= known.bound)
+    assert.is_true(known.schedule <= 1.3 * known.bound, ('%g of %g'):format(known.schedule, known.bound))
+    assert.is_true(known.p99 <= 2)
+  end)
+
+  it('needs fewer worker-seconds the longer calls may wait', function()
+    local last = math.huge
+    for _, wait in ipairs { 0, 1, 4, 16 } do
+      local schedule = find { wait = wait }.schedule
+      assert.is_true(schedule < last, ('%g s: %g, not below %g'):format(wait, schedule, last))
+      last = schedule
+    end
+  end)
+
+  it('lets equal calls that come equally far apart go one behind the other', function()
+    -- Two a second, of half a second each: one worker does.
+    local known = find { rate = 2, start = 0, wait = 0.01, more = { shape = 'even', workload = 'constant', mean = 0.499 } }
+    assert.same({ 1, 1 }, { known.starts, known.most })
+    near(3000, known.schedule, 0.001)
   end)
 end)

@@ -3,7 +3,7 @@ local M = {}
 
 --- Sums over the workers, and what follows from them.
 function M.summary(result)
-  local sum = { ready = 0, starting = 0, parked = 0, busy = 0, starts = 0, stops = 0, deaths = 0 }
+  local sum = { ready = 0, starting = 0, parked = 0, busy = 0, starts = 0, stops = 0, deaths = 0, parks = 0, unparks = 0 }
   for _, worker in ipairs(result.workers) do
     for key, value in pairs(sum) do sum[key] = value + worker[key] end
   end
@@ -18,12 +18,14 @@ function M.summary(result)
     latency = result.latency,
     throughput = result.seconds > 0 and (result.ended - result.failed) / result.seconds or 0,
     utilisation = sum.ready > 0 and sum.busy / sum.ready or 0,
-    worker_seconds = sum.ready + sum.starting,
+    worker_seconds = sum.ready + sum.starting + sum.parked,
     busy_seconds = sum.busy,
     parked_seconds = sum.parked,
     starts = sum.starts,
     stops = sum.stops,
     deaths = sum.deaths,
+    parks = sum.parks,
+    unparks = sum.unparks,
     shares = shares,
   }
 end
@@ -77,11 +79,12 @@ local ROWS = {
   { '           p99', of('latency', 'p99') },
   { 'worker-seconds', function(s) return count(s.worker_seconds) end },
   { '  of them busy', function(s) return count(s.busy_seconds) end },
-  { '  parked beside', function(s) return count(s.parked_seconds) end },
+  { '  of them parked', function(s) return count(s.parked_seconds) end },
   { 'utilisation', function(s) return percent(s.utilisation) end },
   { 'starts', function(s) return count(s.starts) end },
   { 'stops', function(s) return count(s.stops) end },
   { 'deaths', function(s) return count(s.deaths) end },
+  { 'parked, again active', function(s) return ('%s, %s'):format(count(s.parks), count(s.unparks)) end },
 }
 
 --- A table of one column for each of the runs { policy =, summary = }.
@@ -98,7 +101,7 @@ function M.text(runs)
   end
   local lines = {}
   for j = 0, #ROWS do
-    local line = { ('%-16s'):format(j == 0 and '' or ROWS[j][1]) }
+    local line = { ('%-20s'):format(j == 0 and '' or ROWS[j][1]) }
     for _, column in ipairs(columns) do line[#line + 1] = ('  %' .. column.width .. 's'):format(column[j + 1]) end
     lines[#lines + 1] = table.concat(line):gsub('%s+$', '')
   end

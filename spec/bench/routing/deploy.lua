@@ -1,0 +1,27 @@
+-- Two workers, one four times as fast as the other: they sleep for as long as the work would take.
+local ffi = require 'ffi'
+local farside = require 'farside'
+ffi.cdef 'int usleep(unsigned us); int mkdir(const char *path, unsigned mode); char *getenv(const char *name);'
+
+local app = farside.deployment { name = 'two_speeds' }
+app.configure_autoscaling { max_workers = 2, min_load = 5 }
+
+local SLOW = 10 -- workload a second
+
+-- The first one that comes is the fast one.
+local Speed = { name = 'Speed' }
+function Speed:enter()
+  local first = ffi.C.mkdir(ffi.string(ffi.C.getenv 'BENCH_FOLDER') .. '/fast', 448) == 0
+  self.speed = first and 4 * SLOW or SLOW
+end
+app.context()(Speed)
+
+local work = app.remote {
+  name = 'work', benchmark_dataset = { { amount = 1 } }, benchmark_runs = 3,
+  workload_calculator = function(amount) return amount end,
+} (function(amount)
+  ffi.C.usleep(amount / app.get_context(Speed).speed * 1e6)
+  return amount
+end)
+
+return { app = app, work = work, capacity = 5 * SLOW }
