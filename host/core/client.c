@@ -21,6 +21,8 @@ struct entry {
   struct list *list;              // it is in: the done or those with news
   struct entry *previous, *next;  // there
   bool used, ended, ok;
+  bool is_spared;  // from the next client_lost_deployment
+  uint32_t deployment;
   struct payload *body;
   int64_t elapsed;
 
@@ -164,6 +166,7 @@ int client_call(struct client *client, const struct call_options *options, struc
   }
   entry->used = true;
   entry->tag = options->tag;
+  entry->deployment = options->deployment;
   entry->flags = options->flags;
   entry->is_awaited = options->flags & CALL_STREAM;
   entry->window = credit_of(options->window).window;
@@ -301,13 +304,35 @@ static struct payload *router_lost(const char *why) {
   return error_end(&writer);
 }
 
+static void lose(struct client *client, struct entry *entry) {
+  end(client, entry, false, 0, router_lost("the connection to the router is gone"));
+}
+
 void client_lost(struct client *client, int64_t now) {
   (void)now;
   struct timer *timer;
-  while ((timer = timers_first(&client->timers))) {
-    struct entry *entry = OWNER(timer);
-    end(client, entry, false, 0, router_lost("the connection to the router is gone"));
+  while ((timer = timers_first(&client->timers))) lose(client, OWNER(timer));
+}
+
+void client_lost_deployment(struct client *client, uint32_t deployment, int64_t now) {
+  (void)now;
+  for (uint32_t i = 0; i < client->count; i++) {
+    struct entry *entry = client->entries[i];
+    if (!entry->used || entry->ended || entry->deployment != deployment) continue;
+    if (!entry->is_spared) lose(client, entry);
+    entry->is_spared = false;
   }
+}
+
+void client_spare(struct client *client, uint64_t call) {
+  struct entry *entry = find(client, call);
+  if (entry) entry->is_spared = true;
+}
+
+bool client_deployment(const struct client *client, uint64_t call, uint32_t *deployment) {
+  const struct entry *entry = find(client, call);
+  if (entry) *deployment = entry->deployment;
+  return entry;
 }
 
 void client_tick(struct client *client, int64_t now) {
@@ -356,9 +381,12 @@ bool client_ended(const struct client *client, uint64_t call) {
   return entry && entry->list == &client->done;
 }
 
-uint64_t client_first(const struct client *client) {
-  struct timer *timer = timers_first(&client->timers);
-  return timer ? OWNER(timer)->call : 0;
+void client_each(const struct client *client, void (*each)(uint64_t call, void *owner),
+                 void *owner) {
+  for (uint32_t i = 0; i < client->count; i++) {
+    const struct entry *entry = client->entries[i];
+    if (entry->used && !entry->ended) each(entry->call, owner);
+  }
 }
 
 size_t client_pending(const struct client *client) {

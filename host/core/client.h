@@ -6,7 +6,8 @@
 // ends the call itself one second later.
 //
 // The items of a stream are kept here until they are taken, at most the window and one item more;
-// as they are, credit goes back. Such a call has ended for its maker when its items have been taken.
+// as they are, credit goes back. Such a call has ended for its maker when its items have been
+// taken.
 #pragma once
 
 #include <stdbool.h>
@@ -67,6 +68,13 @@ void client_message(struct client *client, struct message *message, int64_t now)
 
 /// Ends all calls with RouterLost: the connection is gone.
 void client_lost(struct client *client, int64_t now);
+/// The same for the calls of one deployment, but for those that client_spare was told of since:
+/// they were not sent.
+void client_lost_deployment(struct client *client, uint32_t deployment, int64_t now);
+void client_spare(struct client *client, uint64_t call);
+
+/// The deployment of a call that was not taken. False: there is none.
+bool client_deployment(const struct client *client, uint64_t call, uint32_t *deployment);
 
 void client_tick(struct client *client, int64_t now);
 int64_t client_deadline(const struct client *client);
@@ -95,8 +103,9 @@ bool client_news(struct client *client, struct news *news);
 /// Whether `call` has ended and was not taken.
 bool client_ended(const struct client *client, uint64_t call);
 
-/// The number of a call that has not ended, or 0.
-uint64_t client_first(const struct client *client);
+/// Calls for each call that has not ended.
+void client_each(const struct client *client, void (*each)(uint64_t call, void *owner),
+                 void *owner);
 
 /// Calls that have not ended / ended and not taken / of which there are news.
 size_t client_pending(const struct client *client);

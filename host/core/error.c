@@ -36,6 +36,7 @@ static const struct {
     [ERROR_OVERLOADED] = {"Overloaded", 8},
     [ERROR_NOT_READY] = {"NotReady", 14},
     [ERROR_DRAINING] = {"Draining", 14},
+    [ERROR_DEPLOYMENT_CHANGED] = {"DeploymentChanged", 9},
     [ERROR_DEPLOYMENT_FAILED] = {"DeploymentFailed", 9},
     [ERROR_WORKER_LOST] = {"WorkerLost", 14},
     [ERROR_POISON_CALL] = {"PoisonCall", 10},

@@ -30,13 +30,43 @@ void session_taken(struct session *session) {
   session_untell(session);
 }
 
-// A message of the router in this process.
-static bool on_message(void *owner, struct message *message, int64_t now) {
-  struct session *session = owner;
+bool session_message(struct session *session, struct message *message, int64_t now) {
   size_t waiting = session_waiting(session), done = client_done(session->client);
   client_message(session->client, message, now);
   session_notice(session, waiting);
   return client_done(session->client) != done;
+}
+
+// A message of the router in this process.
+static bool on_message(void *owner, struct message *message, int64_t now) {
+  return session_message(owner, message, now);
+}
+
+void session_send(struct session *session, uint32_t deployment, struct message *message,
+                  int64_t now) {
+  const struct joined *joined = &session->joined[deployment];
+  if (joined->connection)
+    connection_send(joined->connection, message, now);
+  else
+    hub_message(session->hub, session->peer, joined->number, message, now);
+}
+
+void session_push(struct session *session, int64_t now) {
+  hub_push(session->hub, now);
+  for (uint32_t i = 0; i < session->joined_count; i++)
+    if (session->joined[i].connection) connection_push(session->joined[i].connection, now);
+}
+
+// Who polls the loop himself must find his descriptor readable for what was not written.
+static void finish(struct session *session) {
+  if (session->poll_fd >= 0) loop_turn(session->loop);
+}
+
+void session_flush(struct session *session) {
+  hub_flush(session->hub);
+  for (uint32_t i = 0; i < session->joined_count; i++)
+    if (session->joined[i].connection) connection_flush(session->joined[i].connection);
+  finish(session);
 }
 
 // ---- turns ----
@@ -55,6 +85,7 @@ static int64_t sooner(int64_t a, int64_t b) {
 static int64_t on_turn(void *owner, int64_t now) {
   struct session *session = owner;
   int64_t next = hub_turn(session->hub, now);
+  next = sooner(next, session_turn_connections(session, now));
   tick(session, now);
   return sooner(next, client_deadline(session->client));
 }
@@ -62,6 +93,8 @@ static int64_t on_turn(void *owner, int64_t now) {
 static void on_poll(void *owner) {
   struct session *session = owner;
   hub_poll(session->hub);
+  for (uint32_t i = 0; i < session->joined_count; i++)
+    if (session->joined[i].connection) connection_poll(session->joined[i].connection);
 }
 
 static void on_kept(void *owner) {
@@ -107,6 +140,9 @@ static void wait_until_drained(struct session *session) {
 
 static void free_all(struct session *session) {
   hub_free(session->hub);
+  for (uint32_t i = 0; i < session->joined_count; i++)
+    connection_free(session->joined[i].connection);
+  free(session->joined);
   client_free(session->client);
   if (session->poll_fd >= 0) close(session->poll_fd);
   if (session->ended_fd >= 0) close(session->ended_fd);
@@ -117,6 +153,8 @@ void session_close(struct session *session) {
   if (!session) return;
   loop_acquire(session->loop);
   session->done = NULL;
+  for (uint32_t i = 0; i < session->joined_count; i++)
+    if (session->joined[i].connection) connection_close(session->joined[i].connection);
   if (hub_is_busy(session->hub)) wait_until_drained(session);
   hub_close(session->hub);
   loop_release(session->loop);
@@ -124,21 +162,7 @@ void session_close(struct session *session) {
   free_all(session);
 }
 
-uint32_t session_deploy(struct session *session, const struct router_deployment_options *options,
-                        int *error, char *why, size_t why_size) {
-  loop_acquire(session->loop);
-  uint32_t number = hub_deploy(session->hub, options, error, why, why_size);
-  loop_release(session->loop);
-  return number;
-}
-
 // ---- calls ----
-
-// Writes what is to be written before the baton is given. Who polls the loop himself must find his
-// descriptor readable for what was not.
-static void finish(struct session *session) {
-  if (session->poll_fd >= 0) loop_turn(session->loop);
-}
 
 int session_call(struct session *session, const struct call_options *options, struct payload *body,
                  uint64_t *call) {
@@ -147,8 +171,9 @@ int session_call(struct session *session, const struct call_options *options, st
   struct message message;
   int result = client_call(session->client, options, body, now, &message, call);
   if (!result) {
-    hub_message(session->hub, session->peer, options->deployment, &message, now);
-    hub_push(session->hub, now);
+    session->joined[options->deployment].calls++;
+    session_send(session, options->deployment, &message, now);
+    session_push(session, now);
     finish(session);
   }
   loop_release(session->loop);
@@ -157,11 +182,12 @@ int session_call(struct session *session, const struct call_options *options, st
 
 static bool cancel(struct session *session, uint64_t call, int64_t now) {
   struct message message;
+  uint32_t deployment;
   size_t before = session_waiting(session);
   bool found = client_cancel(session->client, call, &message);
   session_notice(session, before);
-  if (!found) return false;
-  hub_message(session->hub, session->peer, 0, &message, now);
+  if (!found || !client_deployment(session->client, call, &deployment)) return false;
+  session_send(session, deployment, &message, now);
   return true;
 }
 
@@ -169,27 +195,41 @@ bool session_cancel(struct session *session, uint64_t call) {
   loop_acquire(session->loop);
   hub_report_entered(session->hub);
   bool found = cancel(session, call, wait_now());
-  hub_flush(session->hub);
-  finish(session);
+  session_flush(session);
   loop_release(session->loop);
   return found;
+}
+
+// The router of this process has answered when hub_message returns, others take their time.
+static void await_cancelled(struct session *session, int64_t until) {
+  while (session_has_out(session) && wait_now() < until)
+    if (loop_wait(session->loop, until) == LOOP_INTERRUPTED) break;
+  session_give_up(session, wait_now());
+}
+
+static void keep_number(uint64_t call, void *owner) {
+  uint64_t **next = owner;
+  *(*next)++ = call;
 }
 
 void session_cancel_all(struct session *session) {
   loop_acquire(session->loop);
   hub_report_entered(session->hub);
   int64_t now = wait_now();
-  for (uint64_t call, last = 0; (call = client_first(session->client)) != last; last = call)
-    cancel(session, call, now);
-  hub_flush(session->hub);
-  finish(session);
+  size_t count = client_pending(session->client);
+  uint64_t *calls = xcalloc(count + 1, sizeof *calls), *end = calls;
+  client_each(session->client, keep_number, &end);
+  for (size_t i = 0; i < count; i++) cancel(session, calls[i], now);
+  free(calls);
+  session_flush(session);
+  await_cancelled(session, now + NANOSECONDS_PER_SECOND);
   loop_release(session->loop);
 }
 
 // ---- ends of calls ----
 
 static bool is_starting(const struct session *session, uint32_t deployment) {
-  enum deployment_state state = router_deployment_state(hub_router(session->hub), deployment);
+  enum deployment_state state = session_state(session, deployment);
   return state == DEPLOYMENT_STARTING || state == DEPLOYMENT_DRAINING;
 }
 
@@ -217,9 +257,7 @@ enum session_wait session_wait(struct session *session, uint64_t call, uint32_t 
     if (turned == LOOP_INTERRUPTED) result = SESSION_INTERRUPTED;
     if (turned == LOOP_TIMEOUT || turned == LOOP_INTERRUPTED) break;
   }
-  // Answers have made room for other calls.
-  hub_flush(session->hub);
-  finish(session);
+  session_flush(session);  // answers have made room for other calls
   loop_release(session->loop);
   return result;
 }
@@ -258,19 +296,6 @@ size_t session_done(struct session *session) {
 }
 
 // ---- what is going on ----
-
-bool session_status(struct session *session, uint32_t deployment,
-                    struct deployment_status *status) {
-  loop_acquire(session->loop);
-  bool found = hub_status(session->hub, deployment, status);
-  if (found && status->failure) {
-    struct payload *copy = payload_join(status->failure);
-    payload_unref(status->failure);
-    status->failure = copy;
-  }
-  loop_release(session->loop);
-  return found;
-}
 
 bool session_worker(struct session *session, uint32_t worker, struct worker_status *status,
                     pid_t *pid) {

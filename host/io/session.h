@@ -1,5 +1,6 @@
-// A client's session: the client core, and the router it talks to. That router stands in the same
-// process, behind a hub, with local workers; the two are joined by function calls.
+// A client's session: the client core, and the routers it talks to. One stands in the same process,
+// behind a hub, with local workers; the two are joined by function calls. Others serve deployments
+// in processes of their own; there is a connection to one for each deployment that is served.
 //
 // Every function may be called from any thread and takes the loop's baton itself. Bodies that come
 // out of here belong to the caller alone, whatever thread it is.
@@ -18,6 +19,19 @@ struct session;
 /// Nothing is started until the first deployment. Negative errno on failure.
 int session_open(struct session **session);
 
+/// What a served router has to know of a deployment, beside what it declares.
+struct session_bundle {
+  const char *tag;
+  const char *hash;       // of its files; NULL: no router that serves is looked for
+  struct payload *files;  // [{[path] = their hash}], or NULL
+};
+
+/// Joins a deployment: where FARSIDE_ROUTER says ("embedded" or "unix:PATH"; there, or not at all);
+/// without it at the router that serves it on this machine, or, if there is none, as session_deploy
+/// does. Its number, or ROUTER_NONE with the body of an error in `*failure`, the caller's.
+uint32_t session_join(struct session *session, const struct router_deployment_options *options,
+                      const struct session_bundle *bundle, struct payload **failure);
+
 /// Adds a deployment and starts its workers; the body of START is copied. ROUTER_NONE: refused;
 /// -ENOENT etc. in *error with a sentence in `why` (the executable was not found).
 uint32_t session_deploy(struct session *session, const struct router_deployment_options *options,
@@ -29,7 +43,8 @@ int session_call(struct session *session, const struct call_options *options, st
                  uint64_t *call);
 /// False: it has ended already.
 bool session_cancel(struct session *session, uint64_t call);
-/// Cancels all that have not ended. They have when this returns.
+/// Cancels all that have not ended. They have when this returns; those whose router is elsewhere
+/// and does not answer within a second, with RouterLost.
 void session_cancel_all(struct session *session);
 
 enum session_wait { SESSION_DONE, SESSION_OTHER, SESSION_TIMEOUT, SESSION_INTERRUPTED };
@@ -54,7 +69,11 @@ bool session_news(struct session *session, struct news *news);
 /// How many calls have ended and were not taken, and of how many there are news.
 void session_count(struct session *session, size_t *done, size_t *told);
 
+/// Of a deployment that is served elsewhere only its state is known, and this client's calls.
 bool session_status(struct session *session, uint32_t deployment, struct deployment_status *status);
+/// The path of the socket of the router that serves a deployment; NULL: it is in this process.
+/// Lives as long as the session.
+const char *session_served_at(struct session *session, uint32_t deployment);
 bool session_worker(struct session *session, uint32_t worker, struct worker_status *status,
                     pid_t *pid);
 double session_score(struct session *session, uint32_t worker, uint32_t function);
@@ -64,8 +83,9 @@ double session_score(struct session *session, uint32_t worker, uint32_t function
 int session_fd(struct session *session);
 void session_turn(struct session *session);
 
-/// Called after calls have ended or news have come, without the baton (so that it may call everything
-/// here but session_close), on the keeper's thread; NULL: none. Not once session_fd was asked for.
+/// Called after calls have ended or news have come, without the baton (so that it may call
+/// everything here but session_close), on the keeper's thread; NULL: none. Not once session_fd was
+/// asked for.
 void session_on_done(struct session *session, void (*done)(void *owner), void *owner);
 
 /// Ends in order: calls are cancelled, workers drain and exit their contexts (10 s at most, a

@@ -19,12 +19,14 @@ bool session_item(struct session *session, uint64_t call, struct payload **body,
   struct message credit;
   loop_acquire(session->loop);
   size_t before = session_waiting(session);
-  bool found = client_item(session->client, call, body, tag, &credit);
+  uint32_t deployment;
+  bool found = client_deployment(session->client, call, &deployment) &&
+               client_item(session->client, call, body, tag, &credit);
   session_notice(session, before);
   if (found && credit.type) {
     int64_t now = wait_now();
-    hub_message(session->hub, session->peer, 0, &credit, now);
-    hub_push(session->hub, now);
+    session_send(session, deployment, &credit, now);
+    session_push(session, now);
     if (session->poll_fd >= 0) loop_turn(session->loop);
   }
   loop_release(session->loop);

@@ -43,10 +43,10 @@ struct transport {
   struct buffer gathered;  // the gathered segments one behind the other, from `taken` on
   size_t taken, queued;
 
-  uint64_t received;  // bytes
-  bool ended;         // nothing comes any more
-  bool deaf;          // the peer takes nothing any more
-  bool writing;       // waits until the socket takes more
+  uint64_t received, written;  // bytes
+  bool ended;                  // nothing comes any more
+  bool deaf;                   // the peer takes nothing any more
+  bool writing;                // waits until the socket takes more
   bool closing;
 };
 
@@ -126,6 +126,7 @@ static void drop_queue(struct transport *transport) {
 // The kernel has taken `size` bytes from the front of the queue.
 static void written(struct transport *transport, size_t size) {
   transport->queued -= size;
+  transport->written += size;
   while (transport->count) {
     struct segment *segment = &transport->segments[transport->first];
     size_t part = size < segment->size ? size : segment->size;
@@ -229,6 +230,10 @@ bool transport_flush(struct transport *transport) {
 
 size_t transport_queued(const struct transport *transport) {
   return transport->queued;
+}
+
+uint64_t transport_written(const struct transport *transport) {
+  return transport->written;
 }
 
 // ---- what comes ----

@@ -56,5 +56,8 @@ void transport_feed(struct transport *transport, const unsigned char *bytes, siz
 /// Bytes queued and not yet taken by the kernel.
 size_t transport_queued(const struct transport *transport);
 
+/// Bytes that the kernel has taken so far, of all that was sent.
+uint64_t transport_written(const struct transport *transport);
+
 /// Closes the socket now, without the closed event; memory goes when the loop has turned.
 void transport_close(struct transport *transport);

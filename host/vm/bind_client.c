@@ -63,6 +63,35 @@ static void release_strings(lua_State *L, struct handle *handle) {
 
 // ---- deploy ----
 
+// Pushes the failure as a table, or nil; takes over the body.
+static void push_failure(lua_State *L, struct payload *failure) {
+  if (!failure) {
+    lua_pushnil(L);
+    return;
+  }
+  int count = codec_decode(L, failure, 0);
+  payload_unref(failure);
+  if (count == 0) lua_pushnil(L);
+}
+
+// What a router that serves elsewhere is told. The strings stay in the spec.
+static bool read_bundle(lua_State *L, struct session_bundle *bundle) {
+  lua_getfield(L, 2, "tag");
+  bundle->tag = luaL_optstring(L, -1, "");
+  lua_getfield(L, 2, "hash");
+  bundle->hash = lua_tostring(L, -1);
+  lua_getfield(L, 2, "files");
+  bundle->files = lua_istable(L, -1) ? codec_encode(L, lua_gettop(L), 1, 0, 0, "files") : NULL;
+  return !lua_istable(L, -1) || bundle->files;
+}
+
+// Pushes nil and the error, whose body is taken over.
+static int push_failed(lua_State *L, struct payload *failure) {
+  lua_pushnil(L);
+  push_failure(L, failure);
+  return 2;
+}
+
 static int l_deploy(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -74,15 +103,20 @@ static int l_deploy(lua_State *L) {
   lua_getfield(L, 2, "manifest");
   options.manifest = luaL_checklstring(L, -1, &options.manifest_size);
   options.workers = (uint32_t)bind_number(L, 2, "workers", 1);
+  struct session_bundle bundle;
+  if (!read_bundle(L, &bundle)) return lua_error(L);
   lua_getfield(L, 2, "start");
   options.start = codec_encode(L, lua_gettop(L), 1, 0, 0, "start");
-  if (!options.start) return lua_error(L);
+  if (!options.start) {
+    payload_unref(bundle.files);
+    return lua_error(L);
+  }
 
-  char why[1024];
-  int error = 0;
-  uint32_t number = session_deploy(handle->session, &options, &error, why, sizeof why);
+  struct payload *failure = NULL;
+  uint32_t number = session_join(handle->session, &options, &bundle, &failure);
   payload_unref(options.start);
-  if (number == ROUTER_NONE) return bind_call_error(L, "ConfigError", "%s", why);
+  payload_unref(bundle.files);
+  if (number == ROUTER_NONE) return push_failed(L, failure);
   lua_getfenv(L, 1);
   lua_getfield(L, 2, "registry");
   lua_rawseti(L, -2, (int)number);
@@ -213,17 +247,6 @@ static const char *const kDeploymentStates[] = {"starting", "ready", "failed", "
 static const char *const kWorkerStates[] = {"none",     "starting", "ready",
                                             "draining", "waiting",  "lost"};
 
-// Pushes the failure as a table, or nil; takes over the body.
-static void push_failure(lua_State *L, struct payload *failure) {
-  if (!failure) {
-    lua_pushnil(L);
-    return;
-  }
-  int count = codec_decode(L, failure, 0);
-  payload_unref(failure);
-  if (count == 0) lua_pushnil(L);
-}
-
 static void set_number(lua_State *L, const char *key, double value) {
   lua_pushnumber(L, value);
   lua_setfield(L, -2, key);
@@ -265,8 +288,14 @@ static int l_status(lua_State *L) {
   lua_createtable(L, 0, 8);
   push_failure(L, status.failure);
   lua_setfield(L, -2, "failure");
-  lua_pushstring(L, kDeploymentStates[status.state]);
+  const char *served = session_served_at(handle->session, number);
+  bool is_connecting = served && status.state == DEPLOYMENT_STARTING;
+  lua_pushstring(L, is_connecting ? "connecting" : kDeploymentStates[status.state]);
   lua_setfield(L, -2, "state");
+  if (served) {
+    lua_pushfstring(L, "unix:%s", served);
+    lua_setfield(L, -2, "router");
+  }
   set_number(L, "queued", status.queued);
   set_number(L, "running", status.running);
   set_number(L, "ready", status.ready);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "../io/sha256.h"
 #include "../io/wait.h"
 #include "bind_client.h"
 #include "bind_codec.h"
@@ -29,6 +30,16 @@ static int l_is_terminal(lua_State *L) {
   return 1;
 }
 
+// sha256(bytes): its digits, lower case
+static int l_sha256(lua_State *L) {
+  size_t size;
+  const char *bytes = luaL_checklstring(L, 1, &size);
+  char text[SHA256_TEXT];
+  sha256_of(bytes, size, text);
+  lua_pushstring(L, text);
+  return 1;
+}
+
 static int l_open_refused(lua_State *L) {
   return luaL_error(L, "a worker cannot start a router");
 }
@@ -38,6 +49,7 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
       {"now", l_now},
       {"usable_cores", l_usable_cores},
       {"is_terminal", l_is_terminal},
+      {"sha256", l_sha256},
       {NULL, NULL},
   };
   bind_codec(L);

@@ -7,6 +7,7 @@ local Contexts = require 'farside.context'
 local Error = require 'farside.error'
 local Remote = require 'farside.remote'
 local batch = require 'farside.batch'
+local bundle = require 'farside.bundle'
 local check = require 'farside.check'
 local ffi = require 'ffi'
 local future = require 'farside.future'
@@ -160,6 +161,13 @@ end
 
 -- Completion --------------------------------------------------------------------------------------------------------
 
+local function current_folder()
+  local size = 4096
+  local buffer = ffi.new('char[?]', size)
+  if ffi.C.getcwd(buffer, size) == nil then error('the working directory cannot be read', 0) end
+  return ffi.string(buffer)
+end
+
 local function name_function(self, remote, scope)
   if remote.name then return end
   local name, got = names.find(remote, scope, getfenv(self.chunk))
@@ -199,6 +207,7 @@ local function complete(self, scope)
   for _, remote in ipairs(self.functions) do name_function(self, remote, scope) end
   self.contexts:name(function(class) return (names.find(class, scope, getfenv(self.chunk))) end)
   check_functions(self)
+  if self.file and not M.phase then self.hash, self.hashes = bundle.of(self.file, current_folder()) end
   self.complete = true
 end
 
@@ -248,13 +257,6 @@ end
 
 -- On a client -------------------------------------------------------------------------------------------------------
 
-local function current_folder()
-  local size = 4096
-  local buffer = ffi.new('char[?]', size)
-  if ffi.C.getcwd(buffer, size) == nil then error('the working directory cannot be read', 0) end
-  return ffi.string(buffer)
-end
-
 --- What a worker needs to load the same script.
 local function start_of(self)
   return {
@@ -265,7 +267,7 @@ local function start_of(self)
     path = package.path,
     cpath = package.cpath,
     cwd = current_folder(),
-    hash = '',
+    hash = self.hash or '',
   }
 end
 
@@ -325,6 +327,9 @@ function Deployment:start()
     name = self.name,
     functions = self:function_options(),
     manifest = self:manifest(),
+    tag = self.tag,
+    hash = self.hash,
+    files = self.hashes,
     start = start_of(self),
     workers = math.min(self.scaling.max_workers, native.usable_cores()),
     registry = self:class_registry(),

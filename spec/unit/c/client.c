@@ -170,6 +170,38 @@ static void loses_router(void) {
   client_free(client);
 }
 
+static uint64_t call_in(struct client *client, uint32_t deployment) {
+  struct call_options options = {.timeout = SECONDS(2), .deployment = deployment};
+  struct message message;
+  uint64_t number;
+  EXPECT_EQUAL(CLIENT_OK,
+               client_call(client, &options, payload_copy("\x90", 1), 0, &message, &number));
+  payload_unref(message.body);
+  return number;
+}
+
+static void loses_one_of_its_routers(void) {
+  struct client *client = client_new(SESSION);
+  struct completion completion;
+  uint64_t other = call_in(client, 0), lost = call_in(client, 1), spared = call_in(client, 1);
+  uint32_t deployment;
+  EXPECT(client_deployment(client, spared, &deployment) && deployment == 1);
+  client_spare(client, spared);
+  client_lost_deployment(client, 1, 0);
+  EXPECT_EQUAL(2, client_pending(client));
+  EXPECT(client_next(client, &completion) && completion.call == lost);
+  EXPECT(is_error(&completion, "RouterLost", "maybe"));
+  payload_unref(completion.body);
+  EXPECT(!client_deployment(client, lost, &deployment));
+  client_lost_deployment(client, 1, 0);  // it was spared once
+  EXPECT(client_next(client, &completion) && completion.call == spared);
+  payload_unref(completion.body);
+  answer(client, other, MESSAGE_RESULT);
+  EXPECT(client_next(client, &completion) && completion.ok);
+  payload_unref(completion.body);
+  client_free(client);
+}
+
 static void limit(void) {
   struct client *client = client_new(SESSION);
   struct call_options options = {.timeout = 1};
@@ -356,6 +388,7 @@ static const struct check checks[] = {
     {"cancels a call that has not ended", cancels},
     {"ends a call itself when the router is silent for a second after the deadline", backstop},
     {"ends all calls in RouterLost when the connection is gone", loses_router},
+    {"loses the calls of one router, but those that were not sent", loses_one_of_its_routers},
     {"refuses the call that is one too many", limit},
     {"frees what was not taken", frees_all},
     {"keeps the items of a stream in order, and ends it when they were taken", items},
