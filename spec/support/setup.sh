@@ -26,6 +26,8 @@ setup_need_build() {
   setup_need libuv1-dev pkg-config --exists libuv
   setup_need libmd-dev pkg-config --exists libmd
   setup_need libmsgpack-dev setup_any_module msgpack-c msgpack
+  setup_need libhttp-parser-dev test -e /usr/include/http_parser.h
+  setup_need lua-argparse test -e /usr/share/lua/5.1/argparse.lua
 }
 
 setup_need_specs() {
