@@ -109,6 +109,7 @@ struct router *router_new(const struct router_options *options) {
 
 static void free_deployment(struct deployment *deployment) {
   router_key_close(deployment);
+  router_scale_free(deployment->scale);
   queue_close(&deployment->queue);
   payload_unref(deployment->start);
   payload_unref(deployment->failure);
@@ -257,6 +258,8 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   router->deployments =
       xrealloc(router->deployments, router->deployment_count * sizeof *router->deployments);
   router->deployments[number] = deployment;
+  if (options->scaling)
+    deployment->scale = router_scale_new(number, options->function_count, options->scaling, now);
   add_workers(router, deployment, number);
   for (uint32_t i = 0; i < deployment->worker_count; i++)
     router_worker_start(router, router->workers[deployment->first_worker + i], now);
@@ -408,6 +411,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
     return;
   }
   router_call_queue(router, call);
+  router_scale_offered(router, call, now);
   router_dispatch(router, deployment, now);
 }
 
@@ -475,6 +479,9 @@ void router_tick(struct router *router, int64_t now) {
       case TIMER_RECALL:
         router_ahead_timer(router, OWNER(timer, struct worker, recall), now);
         break;
+      case TIMER_SCALE:
+        router_scale_timer(router, timer, now);
+        break;
     }
   }
 }
@@ -526,18 +533,10 @@ bool router_deployment_status(const struct router *router, uint32_t number,
                               struct deployment_status *status) {
   if (number >= router->deployment_count) return false;
   const struct deployment *deployment = router->deployments[number];
-  uint32_t starting = 0;
-  for (uint32_t i = 0; i < deployment->place_count; i++) {
-    enum worker_state state = router->workers[deployment->first_worker + i]->state;
-    starting += state == WORKER_STARTING || state == WORKER_BACKOFF;
-  }
   *status = (struct deployment_status){
       .state = deployment->state,
       .workers = deployment->worker_count,
       .ready = deployment->ready,
-      .active = deployment->ready,
-      .starting = starting,
-      .active_wanted = deployment->worker_count,
       .functions = deployment->function_count,
       .queued = (uint32_t)deployment->queue.count + deployment->delayed,
       .queue_bytes = deployment->queue_bytes,
@@ -548,6 +547,7 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .places = deployment->place_count,
       .failure = failure_of(deployment),
   };
+  router_scale_status(router, deployment, status);
   return true;
 }
 

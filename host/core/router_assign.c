@@ -78,7 +78,7 @@ bool router_may_serve(const struct router *router, const struct worker *worker) 
 #ifdef PLANT_RETIREE_SERVES
   if (worker->retiring && !worker->killed) return true;
 #endif
-  return worker->state == WORKER_READY && !worker->killed && !worker->leaving &&
+  return worker->state == WORKER_READY && !worker->killed && !worker->leaving && !worker->parked &&
          !is_silent(router, worker);
 #endif
 }
@@ -290,6 +290,7 @@ static uint32_t reserve(const struct router *router, const struct deployment *de
 // Every slot is held by a call that waits for another one, and none of those can get a slot:
 // nothing will move.
 static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
+  if (router_scale_may_grow(deployment)) return false;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     const struct worker *worker = router->workers[deployment->first_worker + i];
     if (worker->wanted && (worker->state != WORKER_READY || !worker->first)) return false;

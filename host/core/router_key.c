@@ -364,6 +364,7 @@ void router_key_admit(struct router *router, struct call *call, const struct mes
   } else {
     if (is_new) begin_run(router, keyed, call);
     attach(router, keyed, call);
+    if (is_new) router_scale_offered(router, keyed->run, now);
     if (is_new) router_dispatch(router, deployment, now);
   }
 }

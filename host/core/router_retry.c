@@ -109,6 +109,7 @@ bool router_retry_again(struct router *router, struct call *call, const char *ou
   call->started = false;
   router_metrics_retried(router, call);
   pause_call(router, call, call->attempt++ - 1, now);
+  router_scale_offered(router, call, now);
   return true;
 }
 

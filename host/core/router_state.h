@@ -5,6 +5,7 @@
 //   router_call.c     where a call is and how it ends
 //   router_fair.c     clients, their shares of a deployment, overload
 //   router_recycle.c  which places are wanted: a worker is replaced by one that is ready first
+//   router_scale.c    how many places are wanted, and which workers are parked
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
@@ -34,7 +35,8 @@ enum timer_kind {
   TIMER_HEARTBEAT,
   TIMER_DEPLOYMENT,
   TIMER_KEYS,
-  TIMER_RECALL
+  TIMER_RECALL,
+  TIMER_SCALE
 };
 
 // CALL_ATTACHED: it waits for what another one, its run, will end in; see router_key.h.
@@ -144,6 +146,7 @@ struct worker {
   bool leaving;               // it said it will go
   bool tainted;               // the same, because a call was interrupted
   bool wanted;                // a process is to stand in this place
+  bool parked;                // READY, and given no calls; see router_scale.c
   bool retiring;              // DRAINING, and told so only when its last call has ended
   uint64_t mark;              // not 0: it is to be recycled, the smaller the sooner
   uint64_t mark_limit;        // why: so many calls, or bytes
@@ -166,7 +169,7 @@ struct worker {
   uint64_t entered;   // the shared page, as last reported
   uint32_t bad_answers;
   uint32_t quick_deaths;  // in a row, without one finished call
-  int64_t ready_at;
+  int64_t started_at, ready_at;
   uint64_t finished;        // by this generation
   uint64_t *runs;           // per function, the same
   uint64_t calls, starts;   // by all
@@ -236,6 +239,7 @@ struct deployment {
   struct candidate *candidates;  // scratch, one a place
   uint32_t *places;              // scratch, one a place
   double *promised;              // scratch, one a place: seconds of waiting calls that wait for it
+  struct scale *scale;           // NULL: so many workers as it was given
   struct keys *keys;             // NULL: no call had one yet
   struct levels {
     struct level *of;  // priorities that calls have had, mostly one
@@ -514,6 +518,24 @@ void router_recycle_ready(struct router *router, struct worker *worker, int64_t 
 void router_recycle_lost(struct router *router, struct worker *worker);
 /// A slot of `worker` is free: if it retires and that was its last call, it is told to go.
 void router_recycle_vacated(struct router *router, struct worker *worker, int64_t now);
+
+// router_scale.c
+struct autoscale_options;
+struct scale *router_scale_new(uint32_t deployment, uint32_t function_count,
+                               const struct autoscale_options *options, int64_t now);
+void router_scale_free(struct scale *scale);
+void router_scale_timer(struct router *router, struct timer *timer, int64_t now);
+/// Something has happened after which there may be too few workers, or too many: a step is due.
+void router_scale_soon(struct router *router, struct deployment *deployment, int64_t now);
+/// A call, or its next attempt, waits: it is work. If no worker is active one will be, at once where
+/// one is parked; then the call may have ended when this returns.
+void router_scale_offered(struct router *router, const struct call *call, int64_t now);
+void router_scale_ready(struct router *router, struct worker *worker, int64_t now);
+/// There may be more workers than now.
+bool router_scale_may_grow(const struct deployment *deployment);
+/// Fills in what it says of active, parked and starting workers, and of the last decision.
+void router_scale_status(const struct router *router, const struct deployment *deployment,
+                         struct deployment_status *status);
 
 // router_worker.c
 void router_worker_start(struct router *router, struct worker *worker, int64_t now);

@@ -44,6 +44,8 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->state = WORKER_STARTING;
   worker->generation++;
   worker->starts++;
+  worker->started_at = now;
+  worker->parked = false;
   worker->killed = worker->leaving = worker->tainted = worker->retiring = false;
   worker->mark = 0;
   worker->unanswered = worker->bad_answers = 0;
@@ -198,6 +200,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   if (!deployment->was_ready) start_clocks(router, deployment, now);
   deployment->was_ready = true;
   router_recycle_ready(router, worker, now);
+  router_scale_ready(router, worker, now);
   router_dispatch(router, deployment, now);
 }
 
@@ -389,6 +392,7 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   router_recycle_lost(router, worker);
   replace(router, worker, delay, now);
   router_recycle_next(router, deployment, now);
+  router_scale_soon(router, deployment, now);
   router_dispatch(router, deployment, now);
 }
 
@@ -423,6 +427,7 @@ void router_worker_heartbeat(struct router *router, struct worker *worker, int64
     bool starting = worker->state == WORKER_STARTING;
     lose_calls(router, worker, LOST_HEARTBEAT, 0, now);
     if (!starting) leave_ready(router, worker, WORKER_LOST);
+    router_scale_soon(router, deployment_of(router, worker), now);
     router_dispatch(router, deployment_of(router, worker), now);
     return;
   }

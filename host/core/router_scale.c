@@ -1,0 +1,367 @@
+// The number of workers of a deployment with scaling: what autoscale.c is told, and what is done
+// about its answer.
+//
+//   active   a ready worker that is given calls
+//   parked   ready, with its process and its contexts, and given none. It takes calls again in the
+//            step in which it is needed; what it has in its slots it still runs to the end
+//   stopped  as a retiree: no more calls, and told to go when its last one has ended
+//
+// Parked are the slowest, and stopped of those parked the slowest that is old enough. A start is
+// never called off; a place whose start has failed and waits for another try is given up first.
+// Recycling goes on beside it: a retiree and its substitute count as one, and neither is stopped.
+//
+// A step is due at most every 250 ms, when something has changed that it can do something about; at
+// once when a call comes and none is active, when a worker is ready, and when one is gone. With
+// nothing to do and nothing to wait for there is none.
+#include <string.h>
+
+#include "autoscale.h"
+#include "memory.h"
+#include "router_state.h"
+
+static const int64_t kStep = 250 * NANOSECONDS_PER_MILLISECOND;
+// Of a queue so many calls are looked at; the others are taken to be like them.
+enum { LOOK_AT = 256 };
+static const double kStartWeight = 0.25;  // of one start in what is known of them
+
+struct scale {
+  struct timer timer;
+  struct autoscale *autoscale;
+  struct autoscale_function *functions;
+  double *speeds;      // scratch, one a place
+  int64_t start_time;  // smoothed; 0: not known
+  int64_t not_before;  // no start before that: a place that waited for another try was given up
+  uint32_t deployment, active, active_wanted;
+  char decision[DECISION_SIZE];
+};
+
+static struct deployment *deployment_of(const struct router *router, const struct scale *scale) {
+  return router->deployments[scale->deployment];
+}
+
+static struct worker *place(const struct router *router, const struct deployment *deployment,
+                            uint32_t i) {
+  return router->workers[deployment->first_worker + i];
+}
+
+// ---- life ----
+
+struct scale *router_scale_new(uint32_t deployment, uint32_t function_count,
+                               const struct autoscale_options *options, int64_t now) {
+  struct scale *scale = xcalloc(1, sizeof *scale);
+  scale->timer.kind = TIMER_SCALE;
+  scale->autoscale = autoscale_new(options, function_count, now);
+  scale->functions = xcalloc(function_count, sizeof *scale->functions);
+  scale->speeds = xcalloc(options->max_workers + 1, sizeof *scale->speeds);
+  scale->deployment = deployment;
+  scale->active_wanted = 1;
+  return scale;
+}
+
+void router_scale_free(struct scale *scale) {
+  if (!scale) return;
+  autoscale_free(scale->autoscale);
+  free(scale->functions);
+  free(scale->speeds);
+  free(scale);
+}
+
+// ---- what there is ----
+
+static bool is_alive(const struct worker *worker) {
+  return worker->state == WORKER_READY && !worker->killed && !worker->leaving;
+}
+
+static void update_scores(const struct router *router, struct scale *scale) {
+  const struct deployment *deployment = deployment_of(router, scale);
+  for (uint32_t f = 0; f < deployment->function_count; f++) {
+    double sum = 0;
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < deployment->place_count; i++) {
+      const struct worker *worker = place(router, deployment, i);
+      if (!is_alive(worker) || !(worker->scores[f] > 0)) continue;
+      sum += worker->scores[f];
+      known++;
+    }
+    if (known) scale->functions[f].score = sum / known;
+  }
+}
+
+// In typical workers. Functions count alike: which of them is called may change at any time.
+static double speed(const struct scale *scale, const struct deployment *deployment,
+                    const struct worker *worker) {
+  static const double kLeast = 1e-3;
+  double sum = 0;
+  uint32_t known = 0;
+  for (uint32_t f = 0; f < deployment->function_count; f++) {
+    if (!(worker->scores[f] > 0) || !(scale->functions[f].score > 0)) continue;
+    sum += worker->scores[f] / scale->functions[f].score;
+    known++;
+  }
+  if (!known) return 1;
+  return sum / known > kLeast ? sum / known : kLeast;
+}
+
+static void insert_speed(double *speeds, uint32_t count, double one) {
+  uint32_t i = count;
+  for (; i && speeds[i - 1] < one; i--) speeds[i] = speeds[i - 1];
+  speeds[i] = one;
+}
+
+static double waiting_workload(const struct queue_line *line) {
+  double sum = 0;
+  uint32_t count = 0;
+  const struct queue_item *item = line->first;
+  for (; item && count < LOOK_AT; item = item->next, count++)
+    sum += ((const struct call *)item)->workload;
+  return count < line->count ? sum / count * (double)line->count : sum;
+}
+
+static void look_at_queue(const struct deployment *deployment, struct scale *scale,
+                          struct autoscale_view *view, int64_t now) {
+  for (uint32_t f = 0; f < deployment->function_count; f++) {
+    const struct queue_line *line = &deployment->queue.lines[f];
+    scale->functions[f].waiting = waiting_workload(line);
+    if (!line->first) continue;
+    int64_t waited = now - ((const struct call *)line->first)->admitted;
+    if (waited > view->waited) view->waited = waited;
+  }
+}
+
+static struct autoscale_view view_of(const struct router *router, struct scale *scale,
+                                     int64_t now) {
+  const struct deployment *deployment = deployment_of(router, scale);
+  struct autoscale_view view = {.functions = scale->functions,
+                                .speeds = scale->speeds,
+                                .running = deployment->running,
+                                .waiting = (uint32_t)deployment->queue.count + deployment->delayed,
+                                .start_time = scale->start_time,
+                                .failing = deployment->failed_starts > 0};
+  update_scores(router, scale);
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = place(router, deployment, i);
+    if (!worker->wanted || worker->number == deployment->substitute) continue;
+    if (!is_alive(worker)) {
+      view.starting++;
+      continue;
+    }
+    insert_speed(scale->speeds, view.ready++, speed(scale, deployment, worker));
+    view.active += !worker->parked;
+  }
+  look_at_queue(deployment, scale, &view, now);
+  return view;
+}
+
+// ---- parking ----
+
+// The fastest parked one, or the slowest active one; the lower place counts as faster.
+static struct worker *find(const struct router *router, const struct scale *scale, bool parked) {
+  const struct deployment *deployment = deployment_of(router, scale);
+  struct worker *best = NULL;
+  double best_speed = 0;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    struct worker *worker = place(router, deployment, i);
+    if (!worker->wanted || !is_alive(worker) || worker->parked != parked) continue;
+    double one = speed(scale, deployment, worker);
+    if (best && (parked ? one <= best_speed : one > best_speed)) continue;
+    best = worker;
+    best_speed = one;
+  }
+  return best;
+}
+
+// Returns whether one can be given calls again.
+static bool park(const struct router *router, struct scale *scale, uint32_t active) {
+  bool unparked = false;
+  struct worker *worker;
+  for (; scale->active < active && (worker = find(router, scale, true)); scale->active++) {
+    worker->parked = false;
+    unparked = true;
+  }
+  for (; scale->active > active && (worker = find(router, scale, false)); scale->active--)
+    worker->parked = true;
+  return unparked;
+}
+
+// ---- starts ----
+
+// Also those that are on their way out: they hold memory and devices.
+static bool has_room(const struct router *router, const struct deployment *deployment) {
+  uint32_t taken = 0;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = place(router, deployment, i);
+    taken += worker->wanted || worker->state != WORKER_NONE;
+  }
+  return taken + 1 < deployment->place_count + (deployment->substitute != ROUTER_NONE);
+}
+
+static struct worker *free_place(const struct router *router, const struct deployment *deployment) {
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    struct worker *worker = place(router, deployment, i);
+    if (!worker->wanted && worker->state == WORKER_NONE) return worker;
+  }
+  return NULL;
+}
+
+static void start(struct router *router, struct scale *scale, uint32_t count, int64_t now) {
+  struct deployment *deployment = deployment_of(router, scale);
+  struct worker *worker;
+  for (; count && has_room(router, deployment) && (worker = free_place(router, deployment));
+       count--) {
+    worker->wanted = true;
+    autoscale_started(scale->autoscale);
+    router_worker_start(router, worker, now);
+  }
+}
+
+// ---- stops ----
+
+static bool takes_part_in_recycling(const struct deployment *deployment,
+                                    const struct worker *worker) {
+  return worker->number == deployment->retiree || worker->number == deployment->substitute;
+}
+
+static struct worker *waiting_for_try(const struct router *router,
+                                      const struct deployment *deployment) {
+  for (uint32_t i = deployment->place_count; i--;) {
+    struct worker *worker = place(router, deployment, i);
+    if (worker->wanted && worker->state == WORKER_BACKOFF &&
+        !takes_part_in_recycling(deployment, worker))
+      return worker;
+  }
+  return NULL;
+}
+
+// The slowest parked one that is old enough, or NULL; `*again` is lowered to when one will be.
+static struct worker *dispensable(const struct router *router, const struct scale *scale,
+                                  int64_t now, int64_t *again) {
+  const struct deployment *deployment = deployment_of(router, scale);
+  struct worker *slowest = NULL;
+  double least = 0;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    struct worker *worker = place(router, deployment, i);
+    if (!worker->wanted || !worker->parked || !is_alive(worker)) continue;
+    if (takes_part_in_recycling(deployment, worker)) continue;
+    int64_t at = autoscale_may_stop(worker->ready_at - worker->started_at, worker->ready_at);
+    if (at > now) {
+      if (at < *again) *again = at;
+      continue;
+    }
+    double one = speed(scale, deployment, worker);
+    if (slowest && one > least) continue;
+    slowest = worker;
+    least = one;
+  }
+  return slowest;
+}
+
+static void stop(struct router *router, struct scale *scale, uint32_t count, int64_t now,
+                 int64_t *again) {
+  struct deployment *deployment = deployment_of(router, scale);
+  for (; count; count--) {
+    struct worker *worker = waiting_for_try(router, deployment);
+    if (worker) {
+      if (worker->timer.at > scale->not_before) scale->not_before = worker->timer.at;
+      worker->wanted = false;
+      router_worker_drain(router, worker, now);
+      continue;
+    }
+    worker = dispensable(router, scale, now, again);
+    if (!worker) return;
+    worker->wanted = false;
+    router_worker_retire(router, worker, now);
+  }
+}
+
+// ---- the step ----
+
+static uint32_t count_wanted(const struct router *router, const struct deployment *deployment) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = place(router, deployment, i);
+    count += worker->wanted && worker->number != deployment->substitute;
+  }
+  return count;
+}
+
+static void follow(struct router *router, struct scale *scale, const struct autoscale_wish *wish,
+                   uint32_t there, int64_t now, int64_t *again) {
+  if (there > wish->total) stop(router, scale, there - wish->total, now, again);
+  if (there >= wish->total) return;
+  if (scale->not_before > now) {
+    if (scale->not_before < *again) *again = scale->not_before;
+    return;
+  }
+  start(router, scale, wish->total - there, now);
+}
+
+static void step(struct router *router, struct scale *scale, int64_t now) {
+  struct deployment *deployment = deployment_of(router, scale);
+  timers_cancel(&router->timers, &scale->timer);
+  // One that has failed tries one start a minute, whatever is wanted; it has no calls.
+  if (deployment->state == DEPLOYMENT_DRAINING || deployment->state == DEPLOYMENT_FAILED) return;
+  struct autoscale_view view = view_of(router, scale, now);
+  struct autoscale_wish wish = autoscale_step(scale->autoscale, &view, now);
+  scale->active = view.active;
+  scale->active_wanted = wish.active;
+  bool unparked = park(router, scale, wish.active);
+  follow(router, scale, &wish, view.ready + view.starting, now, &wish.again);
+  deployment->worker_count = count_wanted(router, deployment);
+  memcpy(scale->decision, wish.reason, strlen(wish.reason) + 1);
+  if (wish.again != INT64_MAX)
+    timers_set(&router->timers, &scale->timer, wish.again > now ? wish.again : now + 1);
+  if (unparked) router_dispatch(router, deployment, now);
+}
+
+void router_scale_timer(struct router *router, struct timer *timer, int64_t now) {
+  step(router, (struct scale *)(void *)((char *)timer - offsetof(struct scale, timer)), now);
+}
+
+// ---- events ----
+
+void router_scale_soon(struct router *router, struct deployment *deployment, int64_t now) {
+  if (deployment->scale) timers_set(&router->timers, &deployment->scale->timer, now);
+}
+
+void router_scale_offered(struct router *router, const struct call *call, int64_t now) {
+  const struct deployment *deployment = call_deployment(router, call);
+  struct scale *scale = deployment->scale;
+  if (!scale) return;
+  if (!scale->timer.position || scale->timer.at > now + kStep) {
+    autoscale_observe(scale->autoscale, scale->functions, now);
+    timers_set(&router->timers, &scale->timer, now + kStep);
+  }
+  struct autoscale_function *function = &scale->functions[call->function];
+  function->workload += call->workload;
+  function->squares += call->workload * call->workload;
+  if (!scale->active && deployment->queue.count) step(router, scale, now);
+}
+
+void router_scale_ready(struct router *router, struct worker *worker, int64_t now) {
+  struct scale *scale = router->deployments[worker->deployment]->scale;
+  worker->parked = false;
+  if (!scale) return;
+  double time = (double)(now - worker->started_at), known = (double)scale->start_time;
+  scale->start_time = (int64_t)(known > 0 ? known + (time - known) * kStartWeight : time);
+  // Until the next step says otherwise.
+  worker->parked = scale->active >= scale->active_wanted;
+  if (!worker->parked) scale->active++;
+  router_scale_soon(router, router->deployments[worker->deployment], now);
+}
+
+bool router_scale_may_grow(const struct deployment *deployment) {
+  return deployment->scale && deployment->worker_count + 1 < deployment->place_count;
+}
+
+void router_scale_status(const struct router *router, const struct deployment *deployment,
+                         struct deployment_status *status) {
+  const struct scale *scale = deployment->scale;
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    const struct worker *worker = place(router, deployment, i);
+    status->starting += worker->state == WORKER_STARTING || worker->state == WORKER_BACKOFF;
+    status->parked += is_alive(worker) && worker->parked;
+  }
+  status->active = status->ready - status->parked;
+  status->active_wanted = scale ? scale->active_wanted : status->workers;
+  if (scale) memcpy(status->decision, scale->decision, sizeof status->decision);
+}
