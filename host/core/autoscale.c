@@ -145,11 +145,15 @@ static double price_of_all(const struct autoscale *autoscale, const struct autos
   return known ? sum / known : 0;
 }
 
-static double growth(const struct load *load) {
-  double middle = (load->over[1] - load->over[2]) / (kHorizons[2] - kHorizons[1]);
-  double slow = (load->over[2] - load->over[3]) / (kHorizons[3] - kHorizons[2]);
-  double least = middle < slow ? middle : slow;
-  return least > 0 ? least : 0;
+// Beyond chance, or 0.
+static double slope(const struct load *load, const double *variance, int h) {
+  double rise = load->over[h] - load->over[h + 1];
+  return rise > kSurprise * sqrt(variance[h]) ? rise / (kHorizons[h + 1] - kHorizons[h]) : 0;
+}
+
+static double growth(const struct load *load, const double *variance) {
+  double middle = slope(load, variance, 1), slow = slope(load, variance, 2);
+  return middle < slow ? middle : slow;
 }
 
 static struct load measure(const struct autoscale *autoscale, const struct autoscale_view *view) {
@@ -171,7 +175,8 @@ static struct load measure(const struct autoscale *autoscale, const struct autos
   double longest = load.over[HORIZONS - 1], calls = view->waiting + view->running;
   load.now = load.over[load.horizon];
   if (load.now > longest && load.now > calls) load.now = longest > calls ? longest : calls;
-  load.predicted = load.now + growth(&load) * (kHorizons[load.horizon] + seconds(view->start_time));
+  load.predicted =
+      load.now + growth(&load, variance) * (kHorizons[load.horizon] + seconds(view->start_time));
   return load;
 }
 
@@ -226,10 +231,9 @@ static struct want want_of(struct autoscale *autoscale, const struct autoscale_v
   struct want want = {.active = least, .rule = RULE_LEAST};
   raise_to(&want, load->predicted / options->target_util, RULE_LOAD);
   bool late = view->waited > options->target_queue_time;
-  double extra =
-      load->backlog / seconds(late && options->target_queue_time < options->max_queue_time
-                                  ? options->target_queue_time
-                                  : options->max_queue_time);
+  int64_t pause = options->max_queue_time;
+  if (late && options->target_queue_time < pause) pause = options->target_queue_time;
+  double extra = load->backlog / seconds(pause + view->start_time);
   if (extra > view->waiting) extra = view->waiting;
   raise_to(&want, load->predicted + extra, RULE_BACKLOG);
   raise_to(&want, more(autoscale, view, now), RULE_WAIT);
@@ -288,8 +292,8 @@ static enum brake limit_starts(struct autoscale *autoscale, const struct autosca
   uint32_t size = view->ready + view->starting;
   refill(autoscale, size, now);
   if (*total <= size) return BRAKE_NONE;
-  if (view->failing && size) {
-    *total = size;
+  if (view->failing) {
+    *total = size ? size : 1;
     return BRAKE_FAILING;
   }
   uint32_t most = size + (autoscale->tokens >= 1 ? (uint32_t)autoscale->tokens : 0);
@@ -356,7 +360,7 @@ static bool is_idle(struct autoscale *autoscale, const struct autoscale_view *vi
   if (busy || autoscale->was_busy) autoscale->busy = now;
   autoscale->was_busy = busy;
   autoscale->came = false;
-  return options->min_load <= 0 && options->inactivity_timeout >= 0 &&
+  return !busy && options->min_load <= 0 && options->inactivity_timeout >= 0 &&
          now - autoscale->busy >= options->inactivity_timeout;
 }
 

@@ -10,11 +10,12 @@
 // the deployment, beyond what the longest horizon says: a few long calls are no burst.
 //
 //   growth     what load gains a second: the smaller one of the slopes from 15 s to 60 s and from
-//              60 s to 300 s. So a load that grows steadily is met before it is there, and a step is
-//              not taken for one that goes on
+//              60 s to 300 s, where they are beyond chance. So a load that grows steadily is met
+//              before it is there, and a step is not taken for one that goes on
 //   predicted  load + growth * (its horizon + the time that a worker takes to start, as measured)
 //   backlog    seconds of work that wait
-//   pause      max_queue_time; target_queue_time once a call has waited longer than that
+//   pause      max_queue_time; target_queue_time once a call has waited longer than that; and the
+//              time of a start, before which a new worker helps nobody
 //
 // Capacity wanted, in workers:
 //

@@ -560,9 +560,9 @@ bool router_worker_status(const struct router *router, uint32_t number,
                           struct worker_status *status) {
   if (number >= router->worker_count) return false;
   const struct worker *worker = router->workers[number];
-  *status = (struct worker_status){worker->state, worker->generation, worker->in_flight,
-                                   worker->calls, worker->starts,     worker->wanted,
-                                   false};
+  *status =
+      (struct worker_status){worker->state,  worker->generation, worker->in_flight, worker->calls,
+                             worker->starts, worker->wanted,     worker->parked};
   return true;
 }
 

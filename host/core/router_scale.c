@@ -32,6 +32,7 @@ struct scale {
   int64_t start_time;  // smoothed; 0: not known
   int64_t not_before;  // no start before that: a place that waited for another try was given up
   uint32_t deployment, active, active_wanted;
+  uint32_t starting;  // at the last step
   char decision[DECISION_SIZE];
 };
 
@@ -170,6 +171,18 @@ static struct worker *find(const struct router *router, const struct scale *scal
   return best;
 }
 
+// So many were wanted as carry the load if they are the fastest. What hardly differs stays.
+static bool swap(const struct router *router, const struct scale *scale) {
+  static const double kWorth = 1.25;
+  const struct deployment *deployment = deployment_of(router, scale);
+  struct worker *fast = find(router, scale, true), *slow = find(router, scale, false);
+  if (!fast || !slow) return false;
+  if (speed(scale, deployment, fast) <= kWorth * speed(scale, deployment, slow)) return false;
+  fast->parked = false;
+  slow->parked = true;
+  return true;
+}
+
 // Returns whether one can be given calls again.
 static bool park(const struct router *router, struct scale *scale, uint32_t active) {
   bool unparked = false;
@@ -180,6 +193,7 @@ static bool park(const struct router *router, struct scale *scale, uint32_t acti
   }
   for (; scale->active > active && (worker = find(router, scale, false)); scale->active--)
     worker->parked = true;
+  while (swap(router, scale)) unparked = true;
   return unparked;
 }
 
@@ -307,6 +321,7 @@ static void step(struct router *router, struct scale *scale, int64_t now) {
   bool unparked = park(router, scale, wish.active);
   follow(router, scale, &wish, view.ready + view.starting, now, &wish.again);
   deployment->worker_count = count_wanted(router, deployment);
+  scale->starting = deployment->worker_count - view.ready;
   memcpy(scale->decision, wish.reason, strlen(wish.reason) + 1);
   if (wish.again != INT64_MAX)
     timers_set(&router->timers, &scale->timer, wish.again > now ? wish.again : now + 1);
@@ -334,7 +349,7 @@ void router_scale_offered(struct router *router, const struct call *call, int64_
   struct autoscale_function *function = &scale->functions[call->function];
   function->workload += call->workload;
   function->squares += call->workload * call->workload;
-  if (!scale->active && deployment->queue.count) step(router, scale, now);
+  if (!scale->active && !scale->starting && deployment->queue.count) step(router, scale, now);
 }
 
 void router_scale_ready(struct router *router, struct worker *worker, int64_t now) {

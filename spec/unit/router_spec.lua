@@ -8,6 +8,7 @@ describe('the router', function()
   program.checks('check_router_fair')
   program.checks('check_router_recycle')
   program.checks('check_router_retry')
+  program.checks('check_router_scale')
   program.checks('check_router_score')
   program.checks('check_router_stream')
 

@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the autoscaler', function()
+  program.checks('check_autoscale')
+end)
