@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "limits.h"
+#include "tensor.h"
 
 enum { DOUBLE = 0xcb, DOUBLE_SIZE = 9 };
 
@@ -13,6 +14,7 @@ enum {
   COST_ELEMENT = 16,
   COST_PAIR = 48,
   COST_CDATA = 24,
+  COST_TENSOR = 1024,
 };
 
 const struct scan_limits scan_body_limits = {
@@ -157,9 +159,18 @@ static int enter_map(struct scan *scan, size_t head, uint64_t pairs) {
   return enter(scan, head, MAP, 2 * pairs, COST_TABLE + pairs * COST_PAIR);
 }
 
+static int pass_tensor(struct scan *scan, size_t head, size_t length) {
+  struct tensor tensor;
+  if (tensor_read(&tensor, scan->at + head, length)) return SCAN_EXT;
+  int result = spend(scan, COST_TENSOR + tensor.size);
+  if (!result) scan->at += head + length;
+  return result;
+}
+
 // The number stands behind the length; `head` is the size of both with the first byte.
 static int enter_extension(struct scan *scan, size_t head, uint64_t length) {
   if (bytes_left(scan) < head || bytes_left(scan) - head < length) return SCAN_LENGTH;
+  if (scan->at[head - 1] == EXT_TENSOR) return pass_tensor(scan, head, (size_t)length);
   if (scan->at[head - 1] != EXT_OBJECT) return SCAN_EXT;
   const unsigned char *outer_end = scan->end;
   scan->end = scan->at + head + length;

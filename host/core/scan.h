@@ -8,11 +8,11 @@
 // Depth counts the containers that are open at once: 1 in [5], 2 in [[5]]. Elements counts values,
 // keys of maps too. The cost is what LuaJIT (GC64) needs for the decoded value: a string 28 bytes
 // plus its length, a table 64 bytes, an array element 16, a map pair 48 (a hash part of 24 byte
-// nodes that may be half empty), a 64-bit integer cdata 24. It bounds amplification (a million
-// empty maps in a megabyte).
+// nodes that may be half empty), a 64-bit integer cdata 24, a tensor 1024 and its elements. It
+// bounds amplification (a million empty maps in a megabyte).
 //
-// The one extension, an object of a registered class, holds exactly two values: its class name
-// (str) and its fields (map). It counts as a container.
+// The extensions: an object of a registered class holds exactly two values, its class name (str)
+// and its fields (map), and counts as a container; a tensor's content is described in tensor.h.
 #pragma once
 
 #include <stddef.h>
@@ -32,12 +32,12 @@ enum scan_result {
   SCAN_TYPE = -4,  // 0xc1, or not the type that must stand here
   SCAN_KEY = -5,   // a map key that is nil, NaN, a container, an extension, or one of the 64-bit
                    // integers (0xcf, 0xd3), which as cdata would be compared by identity
-  SCAN_EXT = -6,   // an extension number that is not in use
+  SCAN_EXT = -6,   // an extension number that is not in use, or the content of a tensor is none
   SCAN_UTF8 = -7,  // `str` that is no UTF-8
   SCAN_TRAILING = -8,  // bytes after the value
 };
 
-enum { EXT_OBJECT = 1, EXT_TENSOR = 2 };  // EXT_TENSOR is reserved: refused
+enum { EXT_OBJECT = 1, EXT_TENSOR = 2 };
 
 /// Limits for bodies (limits.h).
 extern const struct scan_limits scan_body_limits;

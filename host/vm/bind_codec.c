@@ -107,9 +107,9 @@ static int push_bad_frame(lua_State *L, int result, size_t offset) {
 }
 
 // The payload at `index` as one part, behind it on the stack if a copy is needed.
-static const struct payload *to_one_part(lua_State *L, int index) {
+static struct payload *to_one_part(lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TSTRING) {
-    const struct payload *payload = check_payload(L, index);
+    struct payload *payload = check_payload(L, index);
     if (payload->count == 1) return payload;
     lua_pushcfunction(L, l_payload_tostring);
     lua_pushvalue(L, index);
@@ -127,7 +127,7 @@ static const struct payload *to_one_part(lua_State *L, int index) {
 static int l_decode(lua_State *L) {
   lua_settop(L, 2);
   int registry = check_registry(L, 1);
-  const struct payload *payload = to_one_part(L, 2);
+  struct payload *payload = to_one_part(L, 2);
   size_t used;
   int result = scan_body(payload->parts[0].bytes, payload->size, &scan_body_limits, &used);
   if (result) return push_bad_frame(L, result, used);

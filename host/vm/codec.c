@@ -169,7 +169,7 @@ static void fill_slots(lua_State *L, struct codec *codec, int slots) {
 }
 
 static void push_functions(lua_State *L, int slots) {
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 5);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
   set_marker(L, slots, "array", CODEC_SLOT_ARRAY, CODEC_SLOT_MAP);
@@ -177,6 +177,8 @@ static void push_functions(lua_State *L, int slots) {
   lua_rawgeti(L, slots, CODEC_SLOT_REGISTRY);
   lua_pushcclosure(L, l_new_registry, 1);
   lua_setfield(L, -2, "new_registry");
+  codec_push_tensors(L);
+  lua_setfield(L, -2, "tensors");
 }
 
 int codec_open(lua_State *L) {

@@ -15,7 +15,7 @@
 //                                       farside.map{}
 //   object of a registered class        ext 1: str name, map of its fields (raw; the constructor is
 //                                       not called)
-//   tensor                              ext 2, reserved
+//   tensor                              ext 2: type, sizes, elements; see tensor.h
 // clang-format on
 //
 // farside.null is the null light userdata, as in cjson: it compares equal to any other.
@@ -25,6 +25,10 @@
 // other cdata, a table with the metatable of no registered class, and nesting deeper than
 // LIMIT_DEPTH (the body and the frame around an object count) are refused, naming the path; and
 // what the decoder's limits would refuse.
+//
+// What a tensor is, Lua says (farside.tensor, which is required when the first one comes): its
+// metatable, and two functions of lua/farside/tensor/wire.lua. One that arrives with CODEC_REFER
+// bytes or more is no copy: its elements lie in the payload, which lives as long as it.
 //
 // Metamethods are never called. Nothing raises except out of memory, and what a debug hook of the
 // state raises while one of the helpers for numbers runs; neither leaks.
@@ -38,12 +42,12 @@ struct payload;
 
 enum {
   CODEC_VALUES = 4096,      // in one body: they lie on the Lua stack
-  CODEC_REFER = 16 * 1024,  // strings from this size on are referred to
+  CODEC_REFER = 16 * 1024,  // strings and tensors from this size on are referred to
 };
 
 /// Opens the codec in a Lua state: the null, array and map markers, the helpers for long arrays of
-/// numbers. Pushes the codec's table (fields null, array, map, new_registry). Once per state; needs
-/// the ffi library.
+/// numbers. Pushes the codec's table (fields null, array, map, new_registry, tensors). Once per
+/// state; needs the ffi library.
 int codec_open(lua_State *L);
 
 /// Encodes the `count` values from stack index `first` on as one body. `registry` is the stack
@@ -52,8 +56,8 @@ int codec_open(lua_State *L);
 /// are positive.
 ///
 /// Returns the payload, one reference for the caller. If an owner is set, it refers to the first
-/// few strings of CODEC_REFER bytes and more: they are anchored in a table of the Lua registry
-/// until codec_release.
+/// few strings and tensors of CODEC_REFER bytes and more: they are anchored in a table of the Lua
+/// registry until codec_release.
 ///
 /// On refusal: NULL, and an error table {name =, message =, path =, type =, side =, executed =}
 /// pushed. The name is NotSerializable or, without `type` but with `size`, `limit` and `unit`,
@@ -63,8 +67,9 @@ struct payload *codec_encode(lua_State *L, int first, int count, int registry, i
 
 /// Pushes the values of a scanned body of one part and returns how many; or -1 with an error table
 /// pushed: UnknownClass with `class`, BadFrame with `reason`. It has no `executed`: the caller knows
-/// which side it is on.
-int codec_decode(lua_State *L, const struct payload *payload, int registry);
+/// which side it is on. The payload belongs to the thread that runs L and is not written to any more:
+/// tensors keep references of their own.
+int codec_decode(lua_State *L, struct payload *payload, int registry);
 
 /// Lets go of the strings anchored under `anchor`. Only the thread that runs L.
 void codec_release(lua_State *L, uint64_t anchor);

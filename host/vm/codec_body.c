@@ -1,5 +1,5 @@
 // From values on the stack to a payload: the encoder with the buffer it keeps between calls, and the
-// large strings that a payload refers to.
+// large strings and tensors that a payload refers to.
 #include <lauxlib.h>
 #include <string.h>
 
@@ -68,6 +68,7 @@ static uint64_t anchor_strings(struct encoder *encoder) {
 
 static struct payload *make_payload(struct encoder *encoder) {
   if (!encoder->reference_count) return payload_copy(encoder->buffer->bytes, encoder->buffer->size);
+  codec_align_tensors(encoder);
   if (!encoder->codec->owner.release) return join(encoder);
   uint64_t anchor = anchor_strings(encoder);
   struct payload *payload = refer(encoder, anchor);

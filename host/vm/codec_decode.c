@@ -15,7 +15,8 @@ enum {
 struct decoder {
   lua_State *L;
   const unsigned char *at;
-  int registry;  // stack index or 0
+  struct payload *payload;  // in which it is
+  int registry;             // stack index or 0
 };
 
 static int decode_value(struct decoder *decoder);
@@ -255,6 +256,22 @@ static int decode_object(struct decoder *decoder) {
   return 0;
 }
 
+// ---- extensions ----
+
+static int decode_tensor(struct decoder *decoder, size_t size) {
+  lua_State *L = decoder->L;
+  const unsigned char *bytes = decoder->at;
+  decoder->at += size;
+  if (!codec_decode_tensor(L, decoder->payload, bytes, size)) return 0;
+  return refuse_frame(decoder, "ext", lua_tostring(L, -1));
+}
+
+// `size` is that of the content; the number stands before it.
+static int decode_extension(struct decoder *decoder, size_t size) {
+  int number = *decoder->at++;
+  return number == EXT_TENSOR ? decode_tensor(decoder, size) : decode_object(decoder);
+}
+
 // ---- values ----
 
 // The values whose first byte is 0xc0 to 0xdf.
@@ -275,8 +292,7 @@ static int decode_long(struct decoder *decoder) {
     case 0xc7:
     case 0xc8:
     case 0xc9:
-      decoder->at += 2 + (1u << (first - 0xc7));
-      return decode_object(decoder);
+      return decode_extension(decoder, take_length(decoder, 1u << (first - 0xc7)));
     case 0xca:
       push_float(decoder);
       return 0;
@@ -304,8 +320,8 @@ static int decode_long(struct decoder *decoder) {
     case 0xd6:
     case 0xd7:
     case 0xd8:
-      decoder->at += 2;
-      return decode_object(decoder);
+      decoder->at++;
+      return decode_extension(decoder, (size_t)1 << (first - 0xd4));
     case 0xdc:
     case 0xdd:
       return decode_array(decoder, take_length(decoder, 2u << (first - 0xdc)));
@@ -361,10 +377,11 @@ static int decode_values(struct decoder *decoder, size_t count) {
   return 0;
 }
 
-int codec_decode(lua_State *L, const struct payload *payload, int registry) {
+int codec_decode(lua_State *L, struct payload *payload, int registry) {
   luaL_checkstack(L, STACK_PER_TABLE, "to decode");
   int base = lua_gettop(L);
-  struct decoder decoder = {.L = L, .at = payload->parts[0].bytes, .registry = registry};
+  struct decoder decoder = {
+      .L = L, .at = payload->parts[0].bytes, .payload = payload, .registry = registry};
   size_t count = take_array_head(&decoder);
   if (!decode_values(&decoder, count)) return (int)count;
   lua_insert(L, base + 1);

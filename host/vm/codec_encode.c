@@ -37,11 +37,14 @@ static __attribute__((noinline)) int refuse_limit(struct encoder *encoder, size_
                            "makes the message too long");
 }
 
-// Counts values, what they cost, and that `size` more bytes fit into a body.
 static inline int charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size) {
   encoder->elements += elements;
   encoder->cost += cost;
   return __builtin_expect(is_within(encoder, size), 1) ? 0 : refuse_limit(encoder, size);
+}
+
+int codec_charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size) {
+  return charge(encoder, elements, cost, size);
 }
 
 static int descend(struct encoder *encoder, uint32_t depth) {
@@ -97,30 +100,34 @@ static int encode_string(struct encoder *encoder, const char *bytes, size_t size
   return 0;
 }
 
-// The string at `index` is not copied: the buffer goes on behind it. It is anchored at once, so that
-// not even a finalizer that changes a table frees it.
-static int refer_to_string(struct encoder *encoder, int index, const char *bytes, size_t size) {
-  int result = charge(encoder, 0, CODEC_COST_STRING + size, size);
-  if (result) return result;
-  pack_string_head(encoder->buffer, bytes, size);
+void codec_refer(struct encoder *encoder, const char *bytes, size_t size, size_t head) {
   int n = encoder->reference_count;
   if (!n) {
     lua_createtable(encoder->L, 1, 0);
     lua_replace(encoder->L, encoder->strings);
   }
-  lua_pushvalue(encoder->L, index);
+  lua_pushvalue(encoder->L, -1);
   lua_rawseti(encoder->L, encoder->strings, n + 1);
-  encoder->references[n] = (struct codec_reference){encoder->buffer->size, bytes, size};
+  encoder->references[n] = (struct codec_reference){encoder->buffer->size, bytes, size, head};
   encoder->reference_count = n + 1;
   encoder->referred += size;
+}
+
+// The string at `index` is not copied: the buffer goes on behind it.
+static int refer_to_string(struct encoder *encoder, int index, const char *bytes, size_t size) {
+  int result = charge(encoder, 0, CODEC_COST_STRING + size, size);
+  if (result) return result;
+  pack_string_head(encoder->buffer, bytes, size);
+  lua_pushvalue(encoder->L, index);
+  codec_refer(encoder, bytes, size, 0);
+  lua_pop(encoder->L, 1);
   return 0;
 }
 
 static int encode_string_value(struct encoder *encoder, int index) {
   size_t size;
   const char *bytes = lua_tolstring(encoder->L, index, &size);
-  if (size >= CODEC_REFER && encoder->reference_count < CODEC_REFERENCES)
-    return refer_to_string(encoder, index, bytes, size);
+  if (codec_may_refer(encoder, size)) return refer_to_string(encoder, index, bytes, size);
   return encode_string(encoder, bytes, size);
 }
 
@@ -307,16 +314,17 @@ static bool is_sequence(lua_State *L, int index, int n) {
   return count == n;
 }
 
-enum table_kind { TABLE_PLAIN, TABLE_ARRAY, TABLE_MAP, TABLE_OBJECT, TABLE_UNKNOWN };
+enum table_kind { TABLE_PLAIN, TABLE_ARRAY, TABLE_MAP, TABLE_OBJECT, TABLE_TENSOR, TABLE_UNKNOWN };
 
 // By its metatable. For an object the name of its class is pushed.
 static enum table_kind table_kind(const struct encoder *encoder, int index) {
   lua_State *L = encoder->L;
   if (!lua_getmetatable(L, index)) return TABLE_PLAIN;
   const void *class = lua_topointer(L, -1);
-  enum table_kind kind = class == encoder->codec->array_mark ? TABLE_ARRAY
-                         : class == encoder->codec->map_mark ? TABLE_MAP
-                                                             : TABLE_UNKNOWN;
+  enum table_kind kind = class == encoder->codec->array_mark    ? TABLE_ARRAY
+                         : class == encoder->codec->map_mark    ? TABLE_MAP
+                         : class == encoder->codec->tensor_mark ? TABLE_TENSOR
+                                                                : TABLE_UNKNOWN;
   if (kind == TABLE_UNKNOWN && encoder->classes) {
     lua_rawget(L, encoder->classes);
     if (lua_type(L, -1) == LUA_TSTRING) return TABLE_OBJECT;
@@ -372,6 +380,7 @@ static int encode_table(struct encoder *encoder, int index) {
   int result = find_cycle(encoder, table);
   if (result) return result;
   enum table_kind kind = table_kind(encoder, index);
+  if (kind == TABLE_TENSOR) return codec_encode_tensor(encoder, index);
   if (kind == TABLE_UNKNOWN)
     return codec_refuse_type(encoder, "table", "has the metatable of no registered class");
   uint32_t depth = kind == TABLE_OBJECT ? 2 : 1;

@@ -27,9 +27,12 @@ enum codec_slot {
   CODEC_SLOT_GIVE,
   CODEC_SLOT_ARRAY,  // metatables of the markers
   CODEC_SLOT_MAP,
-  CODEC_SLOT_REGISTRY,  // metatable of the registries
-  CODEC_SLOT_SCRATCH,   // metatable of scratch buffers
-  CODEC_SLOT_ANCHORS,   // anchor -> table of strings
+  CODEC_SLOT_REGISTRY,     // metatable of the registries
+  CODEC_SLOT_SCRATCH,      // metatable of scratch buffers
+  CODEC_SLOT_ANCHORS,      // anchor -> table of strings and tensors
+  CODEC_SLOT_TENSOR,       // metatable of tensors; this and the next two: nil before the first
+  CODEC_SLOT_TENSOR_TAKE,  // functions of lua/farside/tensor/wire.lua
+  CODEC_SLOT_TENSOR_GIVE,
 };
 
 // What the encoder writes into.
@@ -45,6 +48,7 @@ struct codec {
   size_t array_part;       // offset of the size of a table's array part, 0: not known
   const void *array_mark;  // the metatables of the markers
   const void *map_mark;
+  const void *tensor_mark;  // of tensors, NULL before the first
 };
 
 /// Pushes the codec.
@@ -63,6 +67,7 @@ enum {
   CODEC_COST_ELEMENT = 16,
   CODEC_COST_PAIR = 48,
   CODEC_COST_CDATA = 24,
+  CODEC_COST_TENSOR = 1024,
 };
 
 // ---- encoder ----
@@ -74,11 +79,12 @@ struct codec_level {
   int index;  // position of the current value in an array; 0: the table itself is the value
 };
 
-// A string that is not copied into the buffer.
+// The bytes of a string or a tensor that are not copied into the buffer.
 struct codec_reference {
-  size_t offset;  // in the buffer: what lies before it
+  size_t offset;  // in the buffer: what lies before them
   const char *bytes;
   size_t size;
+  size_t head;  // of a tensor: bytes from its type to its padding; a string: 0
 };
 
 struct encoder {
@@ -92,7 +98,7 @@ struct encoder {
   int classes;     // stack indices: the registry's table or 0,
   int names;       // the names or 0,
   int first;       // the first value,
-  int strings;     // the strings referred to or 0
+  int strings;     // a table of what is referred to, or nil
   int count;
   int value;  // the value that is being encoded, from 0
   const char *side;
@@ -104,6 +110,17 @@ struct encoder {
 
 static inline size_t codec_body_size(const struct encoder *encoder) {
   return encoder->buffer->size + encoder->referred;
+}
+
+/// Counts values, what they cost, and that `size` more bytes fit into a body. 0, or a refusal.
+int codec_charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size);
+
+/// Refers to bytes that the value on top of the stack keeps, from the end of the buffer on. It is
+/// anchored at once, so that not even a finalizer frees them.
+void codec_refer(struct encoder *encoder, const char *bytes, size_t size, size_t head);
+
+static inline bool codec_may_refer(const struct encoder *encoder, size_t size) {
+  return size >= CODEC_REFER && encoder->reference_count < CODEC_REFERENCES;
 }
 
 /// Writes the body of `count` values into the buffer. 0; or -1 with the error table of a refusal on
@@ -150,3 +167,22 @@ enum codec_integer codec_take_integer(lua_State *L, int index, uint64_t *bits);
 
 /// Pushes a 64-bit integer cdata.
 void codec_push_integer(lua_State *L, enum codec_integer kind, uint64_t bits);
+
+// ---- tensors (codec_tensor.c) ----
+
+struct payload;
+
+/// Pushes codec.tensors(metatable, take, give), by which Lua says what a tensor is:
+/// take(tensor) -> type, address, bytes, what keeps them, sizes...; give of the same -> tensor.
+void codec_push_tensors(lua_State *L);
+
+/// Writes the tensor at `index`. 0, or a refusal.
+int codec_encode_tensor(struct encoder *encoder, int index);
+
+/// Gives the elements of the tensors referred to their places, at multiples of TENSOR_ALIGN bytes.
+void codec_align_tensors(struct encoder *encoder);
+
+/// Pushes a tensor of the scanned content of an extension in `payload`. 0; -1: the reason why there
+/// are none here is pushed.
+int codec_decode_tensor(lua_State *L, struct payload *payload, const unsigned char *bytes,
+                        size_t size);

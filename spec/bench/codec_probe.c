@@ -49,7 +49,7 @@ static int l_encode(lua_State *L) {
 static int l_decode(lua_State *L) {
   struct payload **place = luaL_checkudata(L, 1, "farside.payload");
   lua_Integer count = luaL_checkinteger(L, 2);
-  const struct payload *payload = *place;
+  struct payload *payload = *place;
   luaL_argcheck(L, payload->count == 1, 1, "expected a payload of one part");
   for (; count > 0; count--) {
     size_t used;

@@ -30,6 +30,15 @@ static const char kSetUp[] =
     "local codec = ...\n"
     "local registry = codec.new_registry()\n"
     "for _, name in ipairs { 'A', 'Point', 'Class' } do registry:add(name, {}) end\n"
+    "local ffi = require('ffi')\n"
+    "local Tensor = {}\n"
+    "codec.tensors(Tensor, function(tensor)\n"
+    "  local address = tonumber(ffi.cast('uintptr_t', ffi.cast('const char *', tensor.elements)))\n"
+    "  return tensor.code, address, #tensor.elements, tensor.elements, unpack(tensor.shape)\n"
+    "end, function(code, address, size, keeper, ...)\n"
+    "  local elements = ffi.string(ffi.cast('const char *', address), size)\n"
+    "  return setmetatable({ code = code, elements = elements, shape = { ... } }, Tensor)\n"
+    "end)\n"
     "local function equal(a, b)\n"
     "  if type(a) ~= type(b) or getmetatable(a) ~= getmetatable(b) then return false end\n"
     "  if type(a) == 'number' then return a == b and 1 / a == 1 / b or a ~= a and b ~= b end\n"
@@ -109,7 +118,7 @@ static size_t lua_memory(lua_State *L) {
 }
 
 // A table with one element takes 96 bytes, not 80; and each string has a place in a table.
-static int decode_within(lua_State *L, const struct payload *payload) {
+static int decode_within(lua_State *L, struct payload *payload) {
   lua_gc(L, LUA_GCSTOP, 0);
   size_t before = lua_memory(L);
   int count = codec_decode(L, payload, REGISTRY);

@@ -105,13 +105,34 @@ static bool is_text_then_map(const unsigned char *at, const unsigned char *end) 
   return is_map && walk_value(&walk) && walk.at == end;
 }
 
+// The bytes that the elements of a tensor take: none where the content is none.
+static bool walk_tensor(const unsigned char *at, uint64_t size, uint64_t *elements) {
+  static const unsigned char kWidths[] = {0, 8, 4, 2, 2, 8, 4, 1, 1};
+  if (size < 4 || at[0] < 1 || at[0] > 8 || at[1] > 8 || at[2] > 63 || at[3] > 63) return false;
+  uint64_t rest = 4u + 8u * at[1] + at[2] + at[3];
+  double all = 1;  // exact, or too many
+  bool is_empty = false;
+  if (size < rest) return false;
+  for (size_t i = 0; i < at[1]; i++) {
+    uint64_t count = 0;
+    for (size_t j = 8; j-- > 0;) count = count << 8 | at[4 + 8 * i + j];
+    if (count) all *= (double)count;
+    is_empty = is_empty || !count;
+  }
+  *elements = is_empty || all > 0x1p47 ? 0 : (uint64_t)all * kWidths[at[0]];
+  return all <= 0x1p47 && *elements == size - rest;
+}
+
 static bool walk_extension(struct walk *walk, uint64_t size) {
   bool is_there = true;
   uint64_t type = number(walk, 1, &is_there);
   const unsigned char *content = walk->at;
   if (!is_there || !skip(walk, size)) return false;
   struct facts *facts = walk->facts;
-  if (type != EXT_OBJECT) {
+  uint64_t elements = 0;
+  if (type == EXT_TENSOR && walk_tensor(content, size, &elements)) {
+    facts->cost += 1024 + elements;
+  } else if (type != EXT_OBJECT) {
     facts->has_bad_extension = true;
   } else if (!is_text_then_map(content, walk->at)) {
     facts->has_bad_object = true;

@@ -2,6 +2,7 @@
 #include "../../../host/core/scan.h"
 
 #include "../../../host/core/limits.h"
+#include "../../../host/core/tensor.h"
 #include "check.h"
 #include "utf8.h"
 
@@ -239,6 +240,62 @@ static void knows_extensions(void) {
   EXPECT_EQUAL(SCAN_EXT, VALUE("\xc7\0\5"));
 }
 
+// A tensor of i32 {2, 1} with `size` bytes behind its head, whose head is changed at `at`.
+static int scan_tensor(size_t size, size_t at, unsigned value) {
+  unsigned char bytes[64] = {0xc7, 0, EXT_TENSOR, TENSOR_I32, 2, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1};
+  enum { EXT = 3, HEAD = TENSOR_HEADER + 2 * TENSOR_SIZE };
+  bytes[1] = (unsigned char)(HEAD + size);
+  bytes[EXT + at] = (unsigned char)value;
+  return scan_one(bytes, EXT + HEAD + size);
+}
+
+static void checks_tensors(void) {
+  enum { TYPE, RANK, BEFORE, BEHIND, SIZES };
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(8, TYPE, TENSOR_I32));
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(16, TYPE, TENSOR_F64));
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(2, TYPE, TENSOR_BOOL));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, TYPE, 0));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, TYPE, TENSOR_BOOL + 1));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(7, TYPE, TENSOR_I32));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(9, TYPE, TENSOR_I32));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, RANK, 9));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, RANK, 1));
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(11, BEFORE, 3));
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(11, BEHIND, 3));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, BEFORE, 9));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(8, BEHIND, 64));
+  EXPECT_EQUAL(SCAN_OK, scan_tensor(0, SIZES, 0));
+  EXPECT_EQUAL(SCAN_EXT, scan_tensor(0, SIZES + 7, 0x80));
+  // Without dimensions there is one element, and the head alone is no tensor.
+  EXPECT_EQUAL(SCAN_OK, VALUE("\xc7\5\2\7\0\0\0\x2a"));
+  EXPECT_EQUAL(SCAN_EXT, VALUE("\xd6\2\7\0\0\0"));
+  EXPECT_EQUAL(SCAN_EXT, VALUE("\xc7\3\2\7\0\0"));
+  EXPECT_EQUAL(SCAN_LENGTH, VALUE("\xc7\6\2\7\0\0\0\x2a"));
+  // No key, and what follows is no part of it.
+  EXPECT_EQUAL(SCAN_KEY, VALUE("\x81\xc7\5\2\7\0\0\0\x2a\xc0"));
+  EXPECT_EQUAL(SCAN_OK, VALUE("\x92\xc7\5\2\7\0\0\0\x2a\xa5"
+                              "after"));
+}
+
+// Sizes whose product is more than 64 bits hold.
+static void measures_tensors(void) {
+  size_t size;
+  struct tensor tensor = {.type = TENSOR_F64, .rank = 2, .sizes = {3, 5}};
+  EXPECT_EQUAL(0, tensor_measure(&tensor, &size));
+  EXPECT_EQUAL(120, size);
+  tensor.sizes[0] = tensor.sizes[1] = UINT64_C(1) << 32;
+  EXPECT_EQUAL(-1, tensor_measure(&tensor, &size));
+  tensor.sizes[0] = UINT64_C(1) << 15;
+  EXPECT_EQUAL(0, tensor_measure(&tensor, &size));
+  EXPECT_EQUAL(UINT64_C(1) << 50, size);
+  tensor.rank = 3;
+  tensor.sizes[2] = 0;
+  EXPECT_EQUAL(0, tensor_measure(&tensor, &size));
+  EXPECT_EQUAL(0, size);
+  tensor.sizes[0]++;
+  EXPECT_EQUAL(-1, tensor_measure(&tensor, &size));
+}
+
 static void checks_objects(void) {
   EXPECT_EQUAL(SCAN_LENGTH, VALUE("\xc7\0\1"));
   EXPECT_EQUAL(SCAN_LENGTH, VALUE("\xd4\1\xa0"));
@@ -353,7 +410,9 @@ static const struct check checks[] = {
     {"P6: limits millions of empty maps", limits_amplification},
     {"accepts strings, numbers and booleans as keys", accepts_keys},
     {"P9: refuses nil, NaN, containers and 64-bit integers as keys", refuses_keys},
-    {"knows one extension", knows_extensions},
+    {"knows two extensions", knows_extensions},
+    {"checks the content of tensors", checks_tensors},
+    {"measures tensors without an overflow", measures_tensors},
     {"checks what is in an object", checks_objects},
     {"counts objects as containers", limits_depth_of_objects},
     {"refuses text that is no UTF-8", refuses_no_utf8},

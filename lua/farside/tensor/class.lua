@@ -1,0 +1,424 @@
+--- What a tensor is: elements of one type in a storage, found by a shape, strides and an offset. Views share the storage.
+--
+-- Dimensions and positions are counted from 1, from the end with negative numbers, and ranges include both ends, as
+-- everywhere in Lua.
+local check = require 'farside.check'
+local ffi = require 'ffi'
+local shapes = require 'farside.tensor.shape'
+local storages = require 'farside.tensor.storage'
+
+local Tensor = {}
+
+-- Methods, and what is looked up by number: t[i].
+local methods = {}
+Tensor.methods = methods
+
+function Tensor.is(value)
+  return type(value) == 'table' and getmetatable(value) == Tensor
+end
+
+--- Makes a tensor of its parts, which it keeps.
+---@param offset number elements before the first
+function Tensor.new(storage, dtype, shape, strides, offset)
+  return setmetatable({
+    device = storage.device,
+    dtype = dtype.name,
+    shape = shape,
+    _dtype = dtype,
+    _storage = storage,
+    _strides = strides,
+    _offset = offset,
+  }, Tensor)
+end
+
+--- A new one, not filled, in row-major order.
+function Tensor.empty(device, dtype, shape)
+  local storage = storages.new(device, shapes.count(shape) * dtype.size)
+  return Tensor.new(storage, dtype, shape, shapes.strides(shape), 0)
+end
+
+--- Checks `self` of a method that was called with a dot instead of a colon.
+local function check_self(self, method)
+  if not Tensor.is(self) then
+    error(('expected a tensor before the colon: write t:%s(...), got %s'):format(method, check.describe(self)), 3)
+  end
+end
+Tensor.check_self = check_self
+
+local function fail(self, method, problem)
+  error(('%s of a tensor %s: %s'):format(method, shapes.describe(self.shape), problem), 3)
+end
+Tensor.fail = fail
+
+--- A shape that was changed by hand must not lead out of the storage.
+function Tensor.check_bounds(self)
+  local first, last = self._offset, self._offset
+  for i, size in ipairs(self.shape) do
+    if size == 0 then return end
+    local reach = (size - 1) * self._strides[i]
+    if reach < 0 then first = first + reach else last = last + reach end
+  end
+  if first >= 0 and (last + 1) * self._dtype.size <= self._storage.bytes then return end
+  error(('a tensor %s of %s: its elements lie outside of its %.0f bytes; a shape is no place to write to'):format(
+    shapes.describe(self.shape), self.dtype, self._storage.bytes), 0)
+end
+
+-- What it is ----------------------------------------------------------------------------------------------------------
+
+--- Number of dimensions.
+function methods:rank()
+  return #self.shape
+end
+
+--- Number of elements.
+function methods:count()
+  return shapes.count(self.shape)
+end
+
+--- For each dimension, how many elements of the storage lie between two neighbours.
+function methods:strides()
+  return { unpack(self._strides) }
+end
+
+--- Whether the elements lie in row-major order without gaps.
+function methods:is_contiguous()
+  return shapes.is_contiguous(self.shape, self._strides)
+end
+
+--- The address of the first element as a pointer of its type. It is good as long as the tensor is kept.
+function methods:data()
+  return ffi.cast(self._dtype.pointer, self._storage.pointer) + self._offset
+end
+
+-- Views ---------------------------------------------------------------------------------------------------------------
+
+local function view(self, shape, strides, offset)
+  return Tensor.new(self._storage, self._dtype, shape, strides, offset or self._offset)
+end
+
+--- The shape that a user gave, with the size that -1 stands for.
+local function infer(self, given)
+  if type(given) ~= 'table' then return shapes.check(given) end
+  local wanted, open, known = {}, nil, 1
+  for i = 1, #given do
+    wanted[i] = given[i]
+    if given[i] == -1 then
+      if open then return nil, 'expected one -1 at most' end
+      open, wanted[i] = i, 1
+    elseif type(given[i]) == 'number' then
+      known = known * given[i]
+    end
+  end
+  if open and known > 0 then wanted[open] = self:count() / known end
+  if open and (known == 0 or wanted[open] % 1 ~= 0) then
+    return nil, ('expected sizes that divide %d elements, got %s'):format(self:count(), shapes.describe(given))
+  end
+  return shapes.check(wanted)
+end
+
+--- The same elements in another shape, which shares the memory; one size may be -1: what is left.
+function methods:reshape(shape)
+  check_self(self, 'reshape')
+  local new, problem = infer(self, shape)
+  if not new then fail(self, 'reshape', problem) end
+  if shapes.count(new) ~= self:count() then
+    fail(self, 'reshape', ('expected a shape of %d elements, got %s of %d'):format(self:count(), shapes.describe(new),
+      shapes.count(new)))
+  end
+  local strides = shapes.reshape(self.shape, self._strides, new)
+  if not strides then
+    fail(self, 'reshape', ('its elements do not lie so that %s could share them; reshape t:contiguous()')
+      :format(shapes.describe(new)))
+  end
+  return view(self, new, strides)
+end
+
+local function check_axis(self, method, value)
+  local axis, problem = shapes.axis(value, #self.shape)
+  if not axis then error(('%s of a tensor %s: %s'):format(method, shapes.describe(self.shape), problem), 3) end
+  return axis
+end
+
+local function whole(value, default)
+  if value == nil then return default end
+  return type(value) == 'number' and value % 1 == 0 and value or nil
+end
+
+--- The elements at first, first + step, ... last of one dimension, as string.sub counts them: t:slice(1, 2, -1) leaves out
+-- the first row. What lies outside is left out.
+function methods:slice(dimension, first, last, step)
+  check_self(self, 'slice')
+  local axis = check_axis(self, 'slice', dimension)
+  local size = self.shape[axis]
+  first, last, step = whole(first, 1), whole(last, -1), whole(step, 1)
+  if not first or not last then fail(self, 'slice', 'expected whole numbers as first and last position') end
+  if not step or step < 1 then fail(self, 'slice', 'expected a whole number of at least 1 as step') end
+  if first < 0 then first = math.max(size + 1 + first, 1) elseif first == 0 then first = 1 end
+  if last < 0 then last = size + 1 + last else last = math.min(last, size) end
+  local shape, strides = { unpack(self.shape) }, self:strides()
+  shape[axis] = math.max(math.floor((last - first) / step) + 1, 0)
+  strides[axis] = strides[axis] * step
+  local offset = shape[axis] > 0 and (first - 1) * self._strides[axis] or 0
+  return view(self, shape, strides, self._offset + offset)
+end
+
+--- Swaps two dimensions: the last two unless others are given.
+function methods:transpose(a, b)
+  check_self(self, 'transpose')
+  local rank = #self.shape
+  if rank < 2 and a == nil and b == nil then fail(self, 'transpose', 'expected at least two dimensions') end
+  a, b = check_axis(self, 'transpose', a or -2), check_axis(self, 'transpose', b or -1)
+  local shape, strides = { unpack(self.shape) }, self:strides()
+  shape[a], shape[b] = shape[b], shape[a]
+  strides[a], strides[b] = strides[b], strides[a]
+  return view(self, shape, strides)
+end
+
+--- The dimensions in another order: t:permute{3, 1, 2}.
+function methods:permute(order)
+  check_self(self, 'permute')
+  local rank = #self.shape
+  local seen, shape, strides = {}, {}, {}
+  for i, dimension in ipairs(type(order) == 'table' and order or {}) do
+    local axis = check_axis(self, 'permute', dimension)
+    seen[axis] = true
+    shape[i], strides[i] = self.shape[axis], self._strides[axis]
+  end
+  local count = 0
+  for _ in pairs(seen) do count = count + 1 end
+  if count ~= rank or #shape ~= rank then
+    fail(self, 'permute', ('expected a list with each dimension from 1 to %d once'):format(rank))
+  end
+  return view(self, shape, strides)
+end
+
+--- Another dimension of size 1 before `dimension`, or behind all.
+function methods:unsqueeze(dimension)
+  check_self(self, 'unsqueeze')
+  local rank = #self.shape
+  local axis, problem = shapes.axis(dimension, rank + 1)
+  if not axis then fail(self, 'unsqueeze', problem) end
+  if rank == shapes.MAX_RANK then fail(self, 'unsqueeze', 'expected fewer dimensions than the 8 there may be') end
+  local shape, strides = { unpack(self.shape) }, self:strides()
+  table.insert(shape, axis, 1)
+  table.insert(strides, axis, 1)
+  return view(self, shape, strides)
+end
+
+--- Leaves out a dimension of size 1, or all of them.
+function methods:squeeze(dimension)
+  check_self(self, 'squeeze')
+  local only = dimension ~= nil and check_axis(self, 'squeeze', dimension)
+  if only and self.shape[only] ~= 1 then
+    fail(self, 'squeeze', ('expected a dimension of size 1, got dimension %d of size %d'):format(only, self.shape[only]))
+  end
+  local shape, strides = {}, {}
+  for i, size in ipairs(self.shape) do
+    if size ~= 1 or only and i ~= only then
+      shape[#shape + 1], strides[#strides + 1] = size, self._strides[i]
+    end
+  end
+  return view(self, shape, strides)
+end
+
+--- Stretches dimensions of size 1 to a shape, without copies: the same element stands in many places.
+function methods:expand(shape)
+  check_self(self, 'expand')
+  local new, problem = shapes.check(shape)
+  if not new then fail(self, 'expand', problem) end
+  local both = shapes.broadcast(self.shape, new)
+  if not both or not shapes.equal(both, new) then
+    fail(self, 'expand', ('expected a shape in which only sizes of 1 are stretched, got %s'):format(shapes.describe(new)))
+  end
+  local strides, behind = {}, #new - #self.shape
+  for i = 1, #new do
+    strides[i] = i > behind and self.shape[i - behind] == new[i] and self._strides[i - behind] or 0
+  end
+  return view(self, new, strides)
+end
+
+--- The part at position i of the first dimension.
+local function part(self, i)
+  local offset = self._offset + (i - 1) * self._strides[1]
+  return view(self, { unpack(self.shape, 2) }, { unpack(self._strides, 2) }, offset)
+end
+
+-- Elements ------------------------------------------------------------------------------------------------------------
+
+--- Visits the rows of a view: `visit(offset, count, step)`, offsets in elements of the storage.
+function Tensor.each_row(self, visit)
+  local shape, strides, rank = self.shape, self._strides, #self.shape
+  if self:count() == 0 then return end
+  if rank == 0 then return visit(self._offset, 1, 1) end
+  local position, offset = {}, self._offset
+  for i = 1, rank do position[i] = 1 end
+  local axis
+  repeat
+    visit(offset, shape[rank], strides[rank])
+    axis = rank - 1
+    while axis > 0 and position[axis] == shape[axis] do
+      offset = offset - (shape[axis] - 1) * strides[axis]
+      position[axis] = 1
+      axis = axis - 1
+    end
+    if axis > 0 then
+      position[axis] = position[axis] + 1
+      offset = offset + strides[axis]
+    end
+  until axis == 0
+end
+
+local function copy_row(to, at, from, offset, count, step)
+  for i = 0, count - 1 do to[at + i] = from[offset + i * step] end
+end
+
+--- Copies the elements to `to`, a pointer of their type on the host, in row-major order.
+function Tensor.gather(self, to)
+  local from, size, at = ffi.cast(self._dtype.pointer, self._storage.pointer), self._dtype.size, 0
+  if self:is_contiguous() then return ffi.copy(to, from + self._offset, self:count() * size) end
+  Tensor.each_row(self, function(offset, count, step)
+    if step == 1 then
+      ffi.copy(to + at, from + offset, count * size)
+    else
+      copy_row(to, at, from, offset, count, step)
+    end
+    at = at + count
+  end)
+end
+
+--- The same tensor if it is on the host, else a copy there.
+function Tensor.on_host(self)
+  return self.device == 'cpu' and self or self:to 'cpu'
+end
+
+--- A copy of its own, in row-major order.
+function methods:copy()
+  check_self(self, 'copy')
+  local copy = Tensor.empty(self.device, self._dtype, { unpack(self.shape) })
+  Tensor.gather(self, copy:data())
+  return copy
+end
+
+--- The tensor itself if its elements lie in row-major order without gaps, else a copy in which they do.
+function methods:contiguous()
+  check_self(self, 'contiguous')
+  return self:is_contiguous() and self or self:copy()
+end
+
+--- The only element.
+function methods:item()
+  check_self(self, 'item')
+  if self:count() ~= 1 then fail(self, 'item', ('expected one element, got %d'):format(self:count())) end
+  local host = Tensor.on_host(self)
+  return host._dtype.read(host:data(), 0)
+end
+
+local function nested(self, pointer, offset, axis)
+  local list, size, stride = {}, self.shape[axis], self._strides[axis]
+  local read = self._dtype.read
+  for i = 1, size do
+    local at = offset + (i - 1) * stride
+    if axis == #self.shape then list[i] = read(pointer, at) else list[i] = nested(self, pointer, at, axis + 1) end
+  end
+  return list
+end
+
+--- The elements as nested lists; one without dimensions as a value.
+function methods:table()
+  check_self(self, 'table')
+  if #self.shape == 0 then return self:item() end
+  local host = Tensor.on_host(self)
+  return nested(host, ffi.cast(host._dtype.pointer, host._storage.pointer), host._offset, 1)
+end
+
+--- The elements' bytes, little-endian, in row-major order.
+function methods:string()
+  check_self(self, 'string')
+  local host = Tensor.on_host(self):contiguous()
+  return ffi.string(host:data(), host:count() * host._dtype.size)
+end
+
+-- Positions -----------------------------------------------------------------------------------------------------------
+
+local function position_of(self, i)
+  local size = self.shape[1]
+  if not size then error('t[i]: expected at least one dimension, got a tensor without any; t:item() is its element', 3) end
+  local at = i < 0 and size + 1 + i or i
+  if at % 1 == 0 and at >= 1 and at <= size then return at end
+  error(('t[%s]: expected a whole number from 1 to %d or from -%d to -1 in a tensor %s'):format(tostring(i), size, size,
+    shapes.describe(self.shape)), 3)
+end
+
+--- t[i] is the part at position i of the first dimension: a view, or the element of a tensor of one dimension.
+function Tensor:__index(key)
+  if type(key) ~= 'number' then return methods[key] end
+  local i = position_of(self, key)
+  if #self.shape > 1 or self.device ~= 'cpu' then
+    local found = part(self, i)
+    if #found.shape == 0 then return found:item() end
+    return found
+  end
+  local pointer = ffi.cast(self._dtype.pointer, self._storage.pointer)
+  return self._dtype.read(pointer, self._offset + (i - 1) * self._strides[1])
+end
+
+--- Writes on the host: a value to all elements, or the elements of a tensor of the same shape. Returns nil or what is wrong.
+local function write(self, value)
+  local pointer, put = ffi.cast(self._dtype.pointer, self._storage.pointer), self._dtype.write
+  local values = Tensor.is(value) and Tensor.on_host(value):contiguous()
+  local data, read, at = values and values:data(), values and values._dtype.read, 0
+  local problem
+  Tensor.each_row(self, function(offset, count, step)
+    if problem then return end
+    for i = 0, count - 1 do
+      local element = value
+      if values then element = read(data, at + i) end
+      local expected = put(pointer, offset + i * step, element)
+      if expected then
+        problem = ('an element of a tensor of %s: expected %s, got %s'):format(self.dtype, expected,
+          check.describe(element))
+        return
+      end
+    end
+    at = at + count
+  end)
+  return problem
+end
+Tensor.write = write
+
+local function assign(self, value, level)
+  local problem
+  if Tensor.is(value) and not shapes.equal(value.shape, self.shape) then
+    problem = ('expected a tensor of shape %s, got %s'):format(shapes.describe(self.shape),
+      shapes.describe(value.shape))
+  else
+    problem = Tensor.write(self, value)
+  end
+  if problem then error(problem, level + 1) end
+end
+
+function Tensor:__newindex(key, value)
+  if type(key) ~= 'number' then
+    error(('a tensor has no field %s to write to; t[i] = value writes elements'):format(check.describe(key)), 2)
+  end
+  assign(part(self, position_of(self, key)), value, 2)
+end
+
+--- Gives all elements the same value.
+function methods:fill(value)
+  check_self(self, 'fill')
+  assign(self, value, 2)
+  return self
+end
+
+--- Copies the elements of another tensor of the same shape here.
+function methods:set(other)
+  check_self(self, 'set')
+  if not Tensor.is(other) then fail(self, 'set', 'expected a tensor, got ' .. check.describe(other)) end
+  assign(self, other, 2)
+  return self
+end
+
+Tensor.__name = 'farside.tensor'
+
+return Tensor

@@ -1,0 +1,39 @@
+--- How the codec (host/vm/codec_tensor.c) reads tensors and makes them: it knows bytes, this file knows what a tensor is.
+local dtypes = require 'farside.tensor.dtype'
+local ffi = require 'ffi'
+local shapes = require 'farside.tensor.shape'
+local storages = require 'farside.tensor.storage'
+
+local M = {}
+
+local byte_pointer = ffi.typeof 'uint8_t *'
+
+local function address_of(pointer)
+  return tonumber(ffi.cast('uintptr_t', pointer))
+end
+
+--- Tells a codec of the class.
+function M.install(codec, Tensor)
+  --- Type, address and size of the elements, what keeps them there, the shape.
+  local function take(self)
+    Tensor.check_bounds(self)
+    local host = Tensor.on_host(self):contiguous()
+    return host._dtype.code, address_of(host:data()), host:count() * host._dtype.size, host, unpack(host.shape)
+  end
+
+  --- A tensor of the elements at an address, which `keeper` keeps there; without one they are copied.
+  local function give(code, address, bytes, keeper, ...)
+    local dtype, shape = dtypes.types[dtypes.by_code[code]], { ... }
+    local pointer = ffi.cast(byte_pointer, ffi.cast('uintptr_t', address))
+    if keeper then
+      return Tensor.new(storages.adopt(pointer, bytes, keeper), dtype, shape, shapes.strides(shape), 0)
+    end
+    local made = Tensor.empty('cpu', dtype, shape)
+    ffi.copy(made:data(), pointer, bytes)
+    return made
+  end
+
+  codec.tensors(Tensor, take, give)
+end
+
+return M
