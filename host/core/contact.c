@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "cursor.h"
 #include "error.h"
 #include "limits.h"
 #include "memory.h"
@@ -11,26 +12,33 @@
 static const int64_t kPauseFirst = 50 * NANOSECONDS_PER_MILLISECOND;
 static const int64_t kPauseMost = 2 * NANOSECONDS_PER_SECOND;
 
-// A call that waits for a connection.
-struct waiting {
-  struct timer timer;  // when its time is up
-  struct message message;
-  struct waiting *previous, *next;
-  bool was_sent;  // on a connection that was lost before the kernel took a byte of it
-  bool is_timed;  // the caller has given a timeout
+// As in client.c: the low bits of a call's number are a small place, used again.
+enum { PLACES = 1 << 20 };
+
+// A call that has not ended.
+struct kept {
+  struct timer timer;            // while it waits: when its time is up
+  struct message message;        // with references of its own
+  struct line *line;             // waiting or out
+  struct kept *previous, *next;  // there
+  uint64_t order;                // in which they were made
+  uint64_t at;                   // while it is out: where it begins among the connection's bytes
+  int64_t until;                 // when its time is up; for one without a timeout while it waits
+  uint32_t losses;               // how often it went down with a connection, and may have run
+  bool is_timed;                 // the caller has given a timeout
+  bool is_cancelled;
 };
 
-// A call of which the kernel has not taken a byte, as far as is known.
-struct sent {
-  struct message message;  // with references of its own
-  uint64_t at;             // where it begins among the bytes of the connection
-  int64_t sent;            // when
-  int64_t patience;
-  bool is_cancelled;
+// Calls in the order in which they were made.
+struct line {
+  struct kept *first, *last;
+  size_t count;
 };
 
 struct contact {
   char *address;
+  struct contact_function *functions;
+  uint32_t function_count;
   uint64_t chance;
   enum contact_state state;
   int64_t due;      // closed: when the next attempt is made; connecting: when it has taken too long
@@ -39,72 +47,119 @@ struct contact {
   char why[160];
   struct payload *refusal;  // final
 
-  struct waiting *first, *last;
-  size_t waiting_count;
+  struct line waiting, out;
   struct timers timers;
-
-  struct sent *sent;  // from `sent_first` on
-  size_t sent_first, sent_count, sent_capacity;
+  struct kept **places;  // by the place of a call
+  uint32_t place_count;
+  struct kept *spare;
+  uint64_t made;  // so far
 
   struct message *answers;  // from `answer_first` on
   size_t answer_first, answer_count, answer_capacity;
 };
 
-#define OWNER(at) ((struct waiting *)(void *)((char *)(at)-offsetof(struct waiting, timer)))
+#define OWNER(at) ((struct kept *)(void *)((char *)(at)-offsetof(struct kept, timer)))
+
+// ---- what is kept ----
+
+static void line_add(struct line *line, struct kept *before, struct kept *kept) {
+  struct kept *previous = before ? before->previous : line->last;
+  kept->line = line;
+  kept->previous = previous;
+  kept->next = before;
+  *(previous ? &previous->next : &line->first) = kept;
+  *(before ? &before->previous : &line->last) = kept;
+  line->count++;
+}
+
+static void line_remove(struct kept *kept) {
+  struct line *line = kept->line;
+  *(kept->previous ? &kept->previous->next : &line->first) = kept->next;
+  *(kept->next ? &kept->next->previous : &line->last) = kept->previous;
+  line->count--;
+}
+
+static struct kept **place_of(struct contact *contact, uint64_t call) {
+  uint32_t place = (uint32_t)(call & (PLACES - 1));
+  if (place >= contact->place_count) {
+    uint32_t count = contact->place_count ? contact->place_count : 64;
+    while (count <= place) count *= 2;
+    contact->places = xrealloc(contact->places, count * sizeof *contact->places);
+    memset(contact->places + contact->place_count, 0,
+           (count - contact->place_count) * sizeof *contact->places);
+    contact->place_count = count;
+  }
+  return &contact->places[place];
+}
+
+static struct kept *find(const struct contact *contact, struct call_id id) {
+  uint64_t place = id.counter & (PLACES - 1);
+  struct kept *kept = place < contact->place_count ? contact->places[place] : NULL;
+  return kept && kept->message.id.counter == id.counter ? kept : NULL;
+}
+
+// Takes over the body's reference. Keys belong to those who call; what is kept has a copy.
+static struct kept *keep(struct contact *contact, const struct message *message, int64_t now) {
+  struct kept *kept = contact->spare;
+  if (kept)
+    contact->spare = kept->next;
+  else
+    kept = xcalloc(1, sizeof *kept);
+  *kept = (struct kept){
+      .message = *message, .is_timed = message->remaining > 0, .order = contact->made++};
+  int64_t patience = 0;
+  if (message->function < contact->function_count)
+    patience = contact->functions[message->function].patience;
+  if (patience <= 0) patience = LIMIT_DEADLINE_DEFAULT;
+  kept->until = now + (kept->is_timed ? message->remaining : patience);
+  if (message->key_size) {
+    char *key = xcalloc(1, message->key_size);
+    memcpy(key, message->key, message->key_size);
+    kept->message.key = key;
+  }
+  *place_of(contact, message->id.counter) = kept;
+  return kept;
+}
+
+static void forget(struct contact *contact, struct kept *kept) {
+  line_remove(kept);
+  timers_cancel(&contact->timers, &kept->timer);
+  *place_of(contact, kept->message.id.counter) = NULL;
+  payload_unref(kept->message.body);
+  if (kept->message.key_size) free((char *)(uintptr_t)kept->message.key);
+  kept->next = contact->spare;
+  contact->spare = kept;
+}
 
 // ---- life ----
 
-struct contact *contact_new(const char *address, uint64_t seed) {
+struct contact *contact_new(const char *address, const struct contact_function *functions,
+                            uint32_t function_count, uint64_t seed) {
   struct contact *contact = xcalloc(1, sizeof *contact);
   contact->address = strdup(address);
+  contact->functions = xcalloc(function_count + 1, sizeof *functions);
   if (!contact->address) abort();
+  if (function_count) memcpy(contact->functions, functions, function_count * sizeof *functions);
+  contact->function_count = function_count;
   contact->chance = seed;
   return contact;
 }
 
-// Keys belong to those who call; what waits has a copy.
-static void own_key(struct message *message) {
-  if (!message->key_size) return;
-  char *key = xcalloc(1, message->key_size);
-  memcpy(key, message->key, message->key_size);
-  message->key = key;
-}
-
-static void drop_message(struct message *message) {
-  payload_unref(message->body);
-  if (message->key_size) free((char *)(uintptr_t)message->key);
-}
-
-static void forget_sent(struct contact *contact, size_t count) {
-  for (size_t i = 0; i < count; i++) drop_message(&contact->sent[contact->sent_first + i].message);
-  contact->sent_first += count;
-  contact->sent_count -= count;
-  if (!contact->sent_count) contact->sent_first = 0;
-}
-
-static void unlink_waiting(struct contact *contact, struct waiting *waiting) {
-  timers_cancel(&contact->timers, &waiting->timer);
-  *(waiting->previous ? &waiting->previous->next : &contact->first) = waiting->next;
-  *(waiting->next ? &waiting->next->previous : &contact->last) = waiting->previous;
-  contact->waiting_count--;
-}
-
-static void drop_waiting(struct contact *contact, struct waiting *waiting) {
-  unlink_waiting(contact, waiting);
-  drop_message(&waiting->message);
-  free(waiting);
-}
-
 void contact_free(struct contact *contact) {
   if (!contact) return;
-  while (contact->first) drop_waiting(contact, contact->first);
-  forget_sent(contact, contact->sent_count);
+  while (contact->waiting.first) forget(contact, contact->waiting.first);
+  while (contact->out.first) forget(contact, contact->out.first);
+  for (struct kept *next, *kept = contact->spare; kept; kept = next) {
+    next = kept->next;
+    free(kept);
+  }
   for (size_t i = 0; i < contact->answer_count; i++)
     payload_unref(contact->answers[contact->answer_first + i].body);
   payload_unref(contact->refusal);
   timers_close(&contact->timers);
-  free(contact->sent);
+  free(contact->places);
   free(contact->answers);
+  free(contact->functions);
   free(contact->address);
   free(contact);
 }
@@ -138,22 +193,26 @@ bool contact_answer(struct contact *contact, struct message *message) {
   return true;
 }
 
-static struct payload *cancelled(void) {
+static enum executed executed_of(const struct kept *kept) {
+  return kept->losses ? EXECUTED_MAYBE : EXECUTED_NO;
+}
+
+static struct payload *cancelled(const struct kept *kept) {
   struct error_writer writer;
-  error_begin(&writer, ERROR_CANCELLED, EXECUTED_NO, false, "sdk");
+  error_begin(&writer, ERROR_CANCELLED, executed_of(kept), false, "sdk");
   error_message(&writer, "cancelled while it waited for a connection to the router");
   error_string(&writer, "by", "client");
   return error_end(&writer);
 }
 
-static struct payload *timed_out(const struct contact *contact, const struct waiting *waiting) {
+static struct payload *timed_out(const struct contact *contact, const struct kept *kept) {
   struct error_writer writer;
-  bool lost = waiting->was_sent || contact->was_open;
-  error_begin(&writer, lost ? ERROR_ROUTER_LOST : ERROR_CONNECT_FAILED, EXECUTED_NO, true, "sdk");
-  error_message(
-      &writer, "%s %s until the call's %s: %s",
-      lost ? "the router was lost and did not come back at" : "no router could be reached at",
-      contact->address, waiting->is_timed ? "deadline" : "default deadline", contact->why);
+  error_begin(&writer, contact->was_open ? ERROR_ROUTER_LOST : ERROR_CONNECT_FAILED,
+              executed_of(kept), !kept->losses, "sdk");
+  error_message(&writer, "%s unix:%s until the call's %s: %s",
+                contact->was_open ? "the router was lost and none came back at"
+                                  : "no router could be reached at",
+                contact->address, kept->is_timed ? "deadline" : "default deadline", contact->why);
   error_string(&writer, "address", contact->address);
   return error_end(&writer);
 }
@@ -166,115 +225,99 @@ static struct payload *refused(const struct contact *contact) {
 
 // ---- calls ----
 
-// Takes the message's references over.
-static struct waiting *wait_at_end(struct contact *contact, const struct message *message,
-                                   int64_t until) {
-  struct waiting *waiting = xcalloc(1, sizeof *waiting);
-  waiting->message = *message;
-  waiting->previous = contact->last;
-  *(contact->last ? &contact->last->next : &contact->first) = waiting;
-  contact->last = waiting;
-  contact->waiting_count++;
-  waiting->is_timed = message->remaining > 0;
-  timers_set(&contact->timers, &waiting->timer, until);
-  return waiting;
+static void wait_before(struct contact *contact, struct kept *before, struct kept *kept) {
+  line_add(&contact->waiting, before, kept);
+  timers_set(&contact->timers, &kept->timer, kept->until);
 }
 
-static int64_t time_of(const struct message *message, int64_t patience) {
-  return message->remaining > 0 ? message->remaining : patience;
-}
-
-// Takes the message's references over.
-static void remember_sent(struct contact *contact, const struct message *message, uint64_t at,
-                          int64_t patience, int64_t now) {
-  if (contact->sent_first + contact->sent_count == contact->sent_capacity) {
-    if (contact->sent_first > contact->sent_count) {
-      memmove(contact->sent, contact->sent + contact->sent_first,
-              contact->sent_count * sizeof *contact->sent);
-      contact->sent_first = 0;
-    } else {
-      contact->sent_capacity = contact->sent_capacity ? 2 * contact->sent_capacity : 64;
-      contact->sent = xrealloc(contact->sent, contact->sent_capacity * sizeof *contact->sent);
-    }
-  }
-  contact->sent[contact->sent_first + contact->sent_count++] =
-      (struct sent){*message, at, now, patience, false};
+// Of one that was out: for the next connection, behind those that were made before it.
+static void wait_again(struct contact *contact, struct kept *kept) {
+  struct kept *before = contact->waiting.first;
+  while (before && before->order < kept->order) before = before->next;
+  line_remove(kept);
+  wait_before(contact, before, kept);
 }
 
 bool contact_call(struct contact *contact, const struct message *message, uint64_t at,
-                  int64_t patience, int64_t now) {
-  struct message copy = *message;
-  if (contact->state == CONTACT_OPEN) {
-    own_key(&copy);
-    payload_ref(copy.body);
-    remember_sent(contact, &copy, at, patience, now);
-    return true;
-  }
-  if (contact->refusal) {
+                  int64_t now) {
+  bool goes = contact->state == CONTACT_OPEN;
+  if (!goes && contact->refusal) {
     answer(contact, message->id, refused(contact));
     payload_unref(message->body);
     return false;
   }
-  own_key(&copy);
-  wait_at_end(contact, &copy, now + time_of(message, patience));
+  struct kept *kept = keep(contact, message, now);
+  kept->at = at;
+  if (goes) {
+    payload_ref(message->body);
+    line_add(&contact->out, NULL, kept);
+  } else {
+    wait_before(contact, NULL, kept);
+  }
+  return goes;
+}
+
+bool contact_control(struct contact *contact, const struct message *message) {
+  bool is_cancel = message->type == MESSAGE_CANCEL;
+  struct kept *kept = find(contact, message->id);
+  if (!kept) return false;
+  if (kept->line == &contact->out) {
+    if (is_cancel) kept->is_cancelled = true;
+    return true;
+  }
+  if (is_cancel) {
+    answer(contact, message->id, cancelled(kept));
+    forget(contact, kept);
+  }
   return false;
 }
 
-void contact_written(struct contact *contact, uint64_t written) {
-  size_t count = 0;
-  while (count < contact->sent_count && contact->sent[contact->sent_first + count].at < written)
-    count++;
-  if (count) forget_sent(contact, count);
+static bool is_named(const struct message *message, const char *name) {
+  if (message->type != MESSAGE_ERROR || !message->body) return false;
+  struct cursor map = cursor_of(message->body->parts[0].bytes, message->body->parts[0].size), value;
+  const unsigned char *text;
+  size_t size;
+  return cursor_array(&map, &size) && size && cursor_find(map, "name", &value) &&
+         cursor_str(&value, &text, &size) && size == strlen(name) && !memcmp(text, name, size);
 }
 
-static bool is_same(struct call_id a, struct call_id b) {
-  return a.session == b.session && a.counter == b.counter;
-}
-
-// A call that may have to wait for another connection does not when it is cancelled.
-static void mark_cancelled(struct contact *contact, struct call_id id) {
-  for (size_t i = 0; i < contact->sent_count; i++) {
-    struct sent *sent = &contact->sent[contact->sent_first + i];
-    if (is_same(sent->message.id, id)) sent->is_cancelled = true;
-  }
-}
-
-bool contact_control(struct contact *contact, const struct message *message, int64_t now) {
-  (void)now;
-  for (struct waiting *waiting = contact->first; waiting; waiting = waiting->next) {
-    if (!is_same(waiting->message.id, message->id)) continue;
-    if (message->type != MESSAGE_CANCEL) return false;
-    answer(contact, message->id, cancelled());
-    drop_waiting(contact, waiting);
+bool contact_ended(struct contact *contact, const struct message *message, int64_t now) {
+  struct kept *kept = find(contact, message->id);
+  if (!kept || kept->line != &contact->out) return true;
+  if (!kept->is_cancelled && kept->until > now && is_named(message, "Draining")) {
+    contact_drained(contact);
+    wait_again(contact, kept);
     return false;
   }
-  if (contact->state != CONTACT_OPEN && contact->state != CONTACT_DRAINING) return false;
-  if (message->type == MESSAGE_CANCEL) mark_cancelled(contact, message->id);
+  forget(contact, kept);
   return true;
 }
 
 bool contact_next(struct contact *contact, uint64_t at, struct message *message, int64_t now) {
-  struct waiting *waiting = contact->first;
-  if (contact->state != CONTACT_OPEN || !waiting) return false;
-  int64_t left = waiting->timer.at - now, patience = left > 0 ? left : 1;
-  struct message sent = waiting->message;
-  if (waiting->is_timed) sent.remaining = patience;
-  unlink_waiting(contact, waiting);
-  free(waiting);
-  remember_sent(contact, &sent, at, patience, now);
-  payload_ref(sent.body);
-  *message = sent;
+  struct kept *kept = contact->waiting.first;
+  if (contact->state != CONTACT_OPEN || !kept) return false;
+  line_remove(kept);
+  timers_cancel(&contact->timers, &kept->timer);
+  line_add(&contact->out, NULL, kept);
+  kept->at = at;
+  *message = kept->message;
+  if (kept->is_timed) message->remaining = kept->until > now ? kept->until - now : 1;
+  payload_ref(message->body);
   return true;
 }
 
 void contact_each(const struct contact *contact, void (*each)(void *owner, uint64_t call),
                   void *owner) {
-  for (const struct waiting *waiting = contact->first; waiting; waiting = waiting->next)
-    each(owner, waiting->message.id.counter);
+  for (const struct kept *kept = contact->waiting.first; kept; kept = kept->next)
+    each(owner, kept->message.id.counter);
 }
 
 size_t contact_waiting(const struct contact *contact) {
-  return contact->waiting_count;
+  return contact->waiting.count;
+}
+
+size_t contact_out(const struct contact *contact) {
+  return contact->out.count;
 }
 
 // ---- connections ----
@@ -333,31 +376,33 @@ void contact_refused(struct contact *contact, struct payload *error, bool is_fin
   }
   payload_unref(contact->refusal);
   contact->refusal = error;
-  while (contact->first) {
-    answer(contact, contact->first->message.id, refused(contact));
-    drop_waiting(contact, contact->first);
+  while (contact->waiting.first) {
+    answer(contact, contact->waiting.first->message.id, refused(contact));
+    forget(contact, contact->waiting.first);
   }
 }
 
-// What was not taken by the kernel goes before what came later.
-static void wait_again(struct contact *contact, int64_t now) {
-  struct waiting *first = contact->first, *last = contact->last;
-  contact->first = contact->last = NULL;
-  for (size_t i = 0; i < contact->sent_count; i++) {
-    struct sent *sent = &contact->sent[contact->sent_first + i];
-    if (sent->is_cancelled) {
-      answer(contact, sent->message.id, cancelled());
-      drop_message(&sent->message);
-      continue;
-    }
-    int64_t until = sent->sent + time_of(&sent->message, sent->patience);
-    wait_at_end(contact, &sent->message, until > now ? until : now)->was_sent = true;
+// What has given items to its caller cannot begin anew.
+static bool may_run_again(const struct contact *contact, const struct kept *kept) {
+  uint32_t function = kept->message.function;
+  bool is_stream = kept->message.flags & CALL_STREAM;
+  return !is_stream && kept->losses + 1 < LIMIT_ATTEMPTS && function < contact->function_count &&
+         contact->functions[function].is_idempotent;
+}
+
+static void lose(struct contact *contact, struct kept *kept, uint64_t written) {
+  bool has_left = kept->at < written;
+  if (has_left && !may_run_again(contact, kept)) {
+    forget(contact, kept);  // the client ends it
+    return;
   }
-  contact->sent_first = contact->sent_count = 0;
-  if (!first) return;
-  first->previous = contact->last;
-  *(contact->last ? &contact->last->next : &contact->first) = first;
-  contact->last = last;
+  kept->losses += has_left;
+  if (!kept->is_cancelled) {
+    wait_again(contact, kept);
+    return;
+  }
+  answer(contact, kept->message.id, cancelled(kept));
+  forget(contact, kept);
 }
 
 void contact_lost(struct contact *contact, uint64_t written, const char *why, int64_t now) {
@@ -365,8 +410,7 @@ void contact_lost(struct contact *contact, uint64_t written, const char *why, in
   if (size >= sizeof contact->why) size = sizeof contact->why - 1;
   memcpy(contact->why, why, size);
   contact->why[size] = 0;
-  contact_written(contact, written);
-  wait_again(contact, now);
+  while (contact->out.last) lose(contact, contact->out.last, written);
   close_at(contact, 0, now);
 }
 
@@ -375,9 +419,9 @@ void contact_lost(struct contact *contact, uint64_t written, const char *why, in
 void contact_tick(struct contact *contact, int64_t now) {
   struct timer *timer;
   while ((timer = timers_first(&contact->timers)) && timer->at <= now) {
-    struct waiting *waiting = OWNER(timer);
-    answer(contact, waiting->message.id, timed_out(contact, waiting));
-    drop_waiting(contact, waiting);
+    struct kept *kept = OWNER(timer);
+    answer(contact, kept->message.id, timed_out(contact, kept));
+    forget(contact, kept);
   }
 }
 

@@ -1,13 +1,16 @@
 // A client's contact with a served router: whether there is a connection, when the next one is
-// tried, which calls wait for it, and what becomes of those that were out when one was lost.
+// tried, which calls wait for it, and what becomes of those that are out when one is lost.
 //
 //   closed --due--> connecting --WELCOME--> open --DRAIN--> draining
 //     ^                 |                     |                |
 //     +-----------------+---------------------+----------------+   lost, or refused
 //
 // Pure. The shell connects, carries messages, and tells how many bytes of what it sent the kernel
-// has taken: a call of which it took not one has provably not run and waits for the next
-// connection. All others are the client core's to end, see client_lost.
+// has taken. Each call is kept until it has ended. When a connection is lost, a call of which the
+// kernel took not one byte has provably not run and waits for the next connection; so does one of
+// an idempotent function, which may run again, LIMIT_ATTEMPTS times in all. The others are the
+// client core's to end, see client_lost_deployment. A call that a router gives back because it
+// drains waits for its successor.
 //
 // After a loss the pause before an attempt is drawn from 0 to a bound that doubles with each failed
 // one, from 50 ms to 2 s ("full jitter" in M. Brooker, "Exponential Backoff And Jitter", 2015): so
@@ -24,9 +27,15 @@ struct contact;
 
 enum contact_state { CONTACT_CLOSED, CONTACT_CONNECTING, CONTACT_OPEN, CONTACT_DRAINING };
 
-/// `address` is for people. Ends the process when memory runs out.
-struct contact *contact_new(const char *address, uint64_t seed);
-/// Frees it and the calls that wait. NULL is allowed.
+struct contact_function {
+  int64_t patience;  // nanoseconds that a call without a timeout waits for a connection; 0: default
+  bool is_idempotent;
+};
+
+/// `address` is for people. Both are copied. Ends the process when memory runs out.
+struct contact *contact_new(const char *address, const struct contact_function *functions,
+                            uint32_t function_count, uint64_t seed);
+/// Frees it and the calls it keeps. NULL is allowed.
 void contact_free(struct contact *contact);
 
 enum contact_state contact_state(const struct contact *contact);
@@ -48,17 +57,14 @@ void contact_refused(struct contact *contact, struct payload *error, bool is_fin
 /// was sent on it were taken by the kernel.
 void contact_lost(struct contact *contact, uint64_t written, const char *why, int64_t now);
 
-/// A CALL of the client. True: it goes out now, as the next `at` bytes of this connection, and the
-/// body's reference stays the caller's. False: it was taken over and waits, `patience` nanoseconds
-/// at most if it has no timeout of its own.
-bool contact_call(struct contact *contact, const struct message *message, uint64_t at,
-                  int64_t patience, int64_t now);
-/// A CANCEL or CREDIT. False: not to be sent; a call that it cancels and that waits will be
-/// answered.
-bool contact_control(struct contact *contact, const struct message *message, int64_t now);
-
-/// `written` bytes of what was sent on this connection were taken by the kernel.
-void contact_written(struct contact *contact, uint64_t written);
+/// A CALL of the client, numbered by client.h. True: it goes out now, from the byte `at` of this
+/// connection on, and the body's reference stays the caller's. False: it was taken over and waits,
+/// or is answered.
+bool contact_call(struct contact *contact, const struct message *message, uint64_t at, int64_t now);
+/// A CANCEL or CREDIT. False: not to be sent; a call that it cancels and that waits is answered.
+bool contact_control(struct contact *contact, const struct message *message);
+/// RESULT or ERROR of a call that is out. False: nothing to be told to the client, it waits again.
+bool contact_ended(struct contact *contact, const struct message *message, int64_t now);
 
 /// While it is open: the next call that waited, to be sent as by contact_call. False: none.
 bool contact_next(struct contact *contact, uint64_t at, struct message *message, int64_t now);
@@ -68,7 +74,9 @@ bool contact_answer(struct contact *contact, struct message *message);
 /// Calls for each call that waits, the oldest first.
 void contact_each(const struct contact *contact, void (*each)(void *owner, uint64_t call),
                   void *owner);
+/// Calls that wait, and those that are out.
 size_t contact_waiting(const struct contact *contact);
+size_t contact_out(const struct contact *contact);
 
 /// What the clock brings: calls whose time is up. It has something to do at contact_deadline at the
 /// latest (INT64_MAX: never), which is also when the next attempt is due and when a handshake has

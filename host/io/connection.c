@@ -32,8 +32,6 @@ struct connection {
   struct payload *hello;
   char *manifest;
   size_t manifest_size;
-  int64_t *patience;
-  uint32_t function_count;
   struct connection_events events;
 
   struct contact *contact;
@@ -41,9 +39,8 @@ struct connection {
   struct payload *refusal;
   char why[256];
 
-  size_t out;       // calls on this connection that have not ended
-  bool was_idle;    // none were, before those that are not flushed
   bool is_dirty;    // something is not flushed
+  bool was_idle;    // no answer was due before that
   int64_t flushed;  // when
 };
 
@@ -58,12 +55,9 @@ struct connection *connection_new(struct loop *loop, const struct connection_opt
   connection->manifest = xcalloc(1, options->manifest_size + 1);
   memcpy(connection->manifest, options->manifest, options->manifest_size);
   connection->manifest_size = options->manifest_size;
-  connection->patience = xcalloc(options->function_count + 1, sizeof *connection->patience);
-  memcpy(connection->patience, options->patience,
-         options->function_count * sizeof *connection->patience);
-  connection->function_count = options->function_count;
   connection->events = *events;
-  connection->contact = contact_new(options->path, options->seed);
+  connection->contact =
+      contact_new(options->path, options->functions, options->function_count, options->seed);
   if (!connection->path) abort();
   return connection;
 }
@@ -73,7 +67,6 @@ void connection_free(struct connection *connection) {
   contact_free(connection->contact);
   payload_unref(connection->refusal);
   payload_unref(connection->hello);
-  free(connection->patience);
   free(connection->manifest);
   free(connection->path);
   free(connection);
@@ -93,9 +86,7 @@ static uint64_t position(const struct connection *connection) {
 }
 
 static void put(struct connection *connection, struct message *message) {
-  if (!connection->is_dirty) connection->was_idle = !connection->out;
   connection->is_dirty = true;
-  if (message->type == MESSAGE_CALL) connection->out++;
   transport_send(connection->transport, message);
 }
 
@@ -105,30 +96,22 @@ static void deliver_answers(struct connection *connection, int64_t now) {
     connection->events.message(connection->events.owner, &message, now);
 }
 
-// How long a call without a timeout waits for a connection.
-static int64_t patience_of(const struct connection *connection, uint32_t function) {
-  int64_t patience = function < connection->function_count ? connection->patience[function] : 0;
-  return patience > 0 ? patience : LIMIT_DEADLINE_DEFAULT;
-}
-
 void connection_send(struct connection *connection, struct message *message, int64_t now) {
-  bool goes;
-  if (message->type == MESSAGE_CALL)
-    goes =
-        contact_call(connection->contact, message, connection->transport ? position(connection) : 0,
-                     patience_of(connection, message->function), now);
-  else
-    goes = contact_control(connection->contact, message, now);
-  if (goes) put(connection, message);
+  bool is_call = message->type == MESSAGE_CALL;
+  uint64_t at = connection->transport ? position(connection) : 0;
+  bool goes = is_call ? contact_call(connection->contact, message, at, now)
+                      : contact_control(connection->contact, message);
+  if (goes) {
+    if (!connection->is_dirty) connection->was_idle = contact_out(connection->contact) <= 1;
+    put(connection, message);
+  }
   deliver_answers(connection, now);
 }
 
 void connection_flush(struct connection *connection) {
   if (!connection->is_dirty) return;
   connection->is_dirty = false;
-  if (!connection->transport) return;
-  transport_flush(connection->transport);
-  contact_written(connection->contact, transport_written(connection->transport));
+  if (connection->transport) transport_flush(connection->transport);
 }
 
 void connection_push(struct connection *connection, int64_t now) {
@@ -155,10 +138,9 @@ static void drop_transport(struct connection *connection) {
 
 static void lose(struct connection *connection, const char *why, int64_t now) {
   uint64_t written = transport_written(connection->transport);
-  bool had_calls = connection->out;
+  bool had_calls = contact_out(connection->contact);
   snprintf(connection->why, sizeof connection->why, "%s", why);
   drop_transport(connection);
-  connection->out = 0;
   contact_lost(connection->contact, written, connection->why, now);
   if (had_calls) connection->events.lost(connection->events.owner, connection, now);
   deliver_answers(connection, now);
@@ -293,12 +275,16 @@ static void on_message(void *owner, struct message *message) {
     on_other(connection, message, now);
     return;
   }
-  if (is_end && connection->out) connection->out--;
+  if (is_end && !contact_ended(connection->contact, message, now)) {
+    payload_unref(message->body);
+    return;
+  }
   connection->events.message(connection->events.owner, message, now);
 }
 
 void connection_poll(struct connection *connection) {
-  if (connection->transport && connection->out) transport_receive(connection->transport);
+  if (connection->transport && contact_out(connection->contact))
+    transport_receive(connection->transport);
 }
 
 // ---- attempts ----
@@ -400,5 +386,5 @@ void connection_waiting(const struct connection *connection,
 
 void connection_count(const struct connection *connection, size_t *waiting, size_t *out) {
   *waiting = contact_waiting(connection->contact);
-  *out = connection->out;
+  *out = contact_out(connection->contact);
 }

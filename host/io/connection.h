@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../core/message.h"
+#include "../core/contact.h"
 
 struct connection;
 struct loop;
@@ -27,7 +27,7 @@ struct connection_options {
   struct payload *hello;  // the body of HELLO; one reference is taken
   const char *manifest;   // what this side's script declares
   size_t manifest_size;
-  const int64_t *patience;  // by function: how long its calls wait that have no timeout
+  const struct contact_function *functions;
   uint32_t function_count;
   uint64_t seed;
 };

@@ -97,20 +97,21 @@ static struct connection *connect_to(struct session *session, const char *path,
                                      const struct router_deployment_options *options,
                                      const struct session_bundle *bundle) {
   struct connection_events events = {on_message, on_lost, session};
-  int64_t *patience = xcalloc(options->function_count + 1, sizeof *patience);
+  struct contact_function *functions = xcalloc(options->function_count + 1, sizeof *functions);
   for (uint32_t i = 0; i < options->function_count; i++)
-    patience[i] = options->functions[i].timeout;
+    functions[i] = (struct contact_function){.patience = options->functions[i].timeout,
+                                             .is_idempotent = options->functions[i].idempotent};
   struct connection_options with = {.path = path,
                                     .hello = hello_of(options, bundle),
                                     .manifest = options->manifest,
                                     .manifest_size = options->manifest_size,
-                                    .patience = patience,
+                                    .functions = functions,
                                     .function_count = options->function_count};
   if (getrandom(&with.seed, sizeof with.seed, 0) != sizeof with.seed)
     with.seed = (uint64_t)wait_now();
   struct connection *connection = connection_new(session->loop, &with, &events);
   payload_unref(with.hello);
-  free(patience);
+  free(functions);
   return connection;
 }
 

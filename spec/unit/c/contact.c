@@ -11,6 +11,12 @@
 
 enum { SIZE = 100 };  // bytes of a call
 
+// Function 1 is idempotent.
+static struct contact *contact_make(uint64_t seed) {
+  static const struct contact_function functions[] = {{0, false}, {0, true}};
+  return contact_new("/run/x.sock", functions, 2, seed);
+}
+
 static struct message call_of(uint64_t number, int64_t timeout) {
   return (struct message){.type = MESSAGE_CALL,
                           .id = {1, number},
@@ -22,14 +28,14 @@ static struct message call_of(uint64_t number, int64_t timeout) {
 static bool call_at(struct contact *contact, uint64_t number, int64_t timeout, uint64_t at,
                     int64_t now) {
   struct message message = call_of(number, timeout);
-  bool goes = contact_call(contact, &message, at, SECONDS(300), now);
+  bool goes = contact_call(contact, &message, at, now);
   if (goes) payload_unref(message.body);
   return goes;
 }
 
-static bool cancel(struct contact *contact, uint64_t number, int64_t now) {
+static bool cancel(struct contact *contact, uint64_t number) {
   struct message message = {.type = MESSAGE_CANCEL, .id = {1, number}};
-  return contact_control(contact, &message, now);
+  return contact_control(contact, &message);
 }
 
 static void open_at(struct contact *contact, int64_t now) {
@@ -38,7 +44,7 @@ static void open_at(struct contact *contact, int64_t now) {
 }
 
 static struct contact *opened(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   open_at(contact, 0);
   return contact;
 }
@@ -73,6 +79,15 @@ static void expect_answer(struct contact *contact, uint64_t number, const char *
   payload_unref(message.body);
 }
 
+// The router says that a call has ended. Whether the client is told.
+static bool end(struct contact *contact, uint64_t number, struct payload *error) {
+  struct message message = {
+      .type = error ? MESSAGE_ERROR : MESSAGE_RESULT, .id = {1, number}, .body = error};
+  bool is_told = contact_ended(contact, &message, SECONDS(1));
+  payload_unref(error);
+  return is_told;
+}
+
 static void expect_no_answer(struct contact *contact) {
   struct message message;
   EXPECT(!contact_answer(contact, &message));
@@ -97,7 +112,7 @@ static struct payload *refusal(bool retryable) {
 // ---- calls ----
 
 static void keeps_calls_until_welcome(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   int64_t remaining;
   EXPECT(!call_at(contact, 1, SECONDS(10), 0, 0));
   EXPECT(!call_at(contact, 2, 0, 0, SECONDS(1)));
@@ -115,12 +130,13 @@ static void keeps_calls_until_welcome(void) {
 
 static void sends_again_what_never_left(void) {
   struct contact *contact = opened();
-  for (uint64_t i = 0; i < 200; i++) EXPECT(call_at(contact, i + 1, SECONDS(10), i * SIZE, 0));
-  contact_written(contact, 50 * SIZE);
-  for (uint64_t i = 200; i < 400; i++) EXPECT(call_at(contact, i + 1, SECONDS(10), i * SIZE, 0));
+  for (uint64_t i = 0; i < 400; i++) EXPECT(call_at(contact, i + 1, SECONDS(10), i * SIZE, 0));
+  for (uint64_t i = 50; i < 60; i++) end(contact, i + 1, NULL);
+  EXPECT_EQUAL(390, contact_out(contact));
   // One byte of the call 101 was taken, none of 102.
   contact_lost(contact, 100 * SIZE + 1, "gone", SECONDS(1));
   EXPECT_EQUAL(299, contact_waiting(contact));
+  EXPECT_EQUAL(0, contact_out(contact));
   EXPECT(!call_at(contact, 500, SECONDS(10), 0, SECONDS(1)));
   open_at(contact, SECONDS(4));
   int64_t remaining;
@@ -139,12 +155,12 @@ static void sends_again_what_never_left(void) {
 }
 
 static void keeps_keys(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   char key[] = "key";
   struct message message = call_of(1, 0), sent;
   message.key = key;
   message.key_size = 3;
-  EXPECT(!contact_call(contact, &message, 0, SECONDS(300), 0));
+  EXPECT(!contact_call(contact, &message, 0, 0));
   memset(key, 'x', 3);
   for (int i = 0; i < 2; i++) {
     open_at(contact, SECONDS(5 * i));
@@ -157,7 +173,7 @@ static void keeps_keys(void) {
 }
 
 static void ends_calls_whose_time_is_up(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   call_at(contact, 1, SECONDS(1), 0, 0);
   fail_once(contact, 0);
   contact_tick(contact, SECONDS(1) - 1);
@@ -180,22 +196,22 @@ static void cancels_what_waits(void) {
   call_at(contact, 1, 0, 0, 0);
   call_at(contact, 2, 0, SIZE, 0);
   call_at(contact, 3, 0, 2 * SIZE, 0);
-  EXPECT(cancel(contact, 2, 0));
+  EXPECT(cancel(contact, 2));
   contact_lost(contact, 0, "gone", 0);
   expect_answer(contact, 2, "Cancelled");
-  EXPECT(!cancel(contact, 1, 0));
+  EXPECT(!cancel(contact, 1));
   expect_answer(contact, 1, "Cancelled");
-  EXPECT(!cancel(contact, 9, 0));  // it was out and has ended with the connection
+  EXPECT(!cancel(contact, 9));  // it was out and has ended with the connection
   expect_no_answer(contact);
   open_at(contact, SECONDS(1));
   EXPECT_EQUAL(3, next(contact, 0, SECONDS(1), NULL));
   EXPECT_EQUAL(0, next(contact, SIZE, SECONDS(1), NULL));
-  EXPECT(cancel(contact, 9, 0));
+  EXPECT(cancel(contact, 3));
   contact_free(contact);
 }
 
 static void ends_calls_that_are_refused(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   call_at(contact, 1, 0, 0, 0);
   EXPECT(contact_due(contact, 0));
   contact_refused(contact, refusal(false), true, 0, 0);
@@ -211,7 +227,7 @@ static void ends_calls_that_are_refused(void) {
 }
 
 static void waits_while_it_is_put_off(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   call_at(contact, 1, 0, 0, 0);
   EXPECT(contact_due(contact, 0));
   contact_refused(contact, refusal(true), false, SECONDS(4), 0);
@@ -225,15 +241,67 @@ static void waits_while_it_is_put_off(void) {
 static void keeps_new_calls_of_one_that_drains(void) {
   struct contact *contact = opened();
   EXPECT(call_at(contact, 1, 0, 0, 0));
-  contact_written(contact, SIZE);
   contact_drained(contact);
   EXPECT(!call_at(contact, 2, 0, SIZE, 0));
   EXPECT_EQUAL(0, next(contact, SIZE, 0, NULL));
-  EXPECT(cancel(contact, 1, 0));
+  EXPECT(cancel(contact, 1));
   contact_lost(contact, SIZE, "gone", 0);
   EXPECT_EQUAL(1, contact_waiting(contact));
   open_at(contact, SECONDS(1));
   EXPECT_EQUAL(2, next(contact, 0, SECONDS(1), NULL));
+  contact_free(contact);
+}
+
+static void moves_calls_that_are_given_back(void) {
+  struct contact *contact = opened();
+  for (uint64_t i = 1; i <= 4; i++) EXPECT(call_at(contact, i, 0, i * SIZE, 0));
+  cancel(contact, 4);
+  contact_drained(contact);
+  EXPECT(!call_at(contact, 5, 0, 0, 0));
+  EXPECT(!end(contact, 3, refusal(true)));
+  EXPECT(!end(contact, 2, refusal(true)));
+  EXPECT(end(contact, 4, refusal(true)));
+  EXPECT(end(contact, 1, NULL));
+  EXPECT(end(contact, 1, refusal(true)));  // a second end is not this side's to judge
+  expect_no_answer(contact);
+  contact_lost(contact, 5 * SIZE, "gone", SECONDS(1));
+  open_at(contact, SECONDS(2));
+  EXPECT_EQUAL(2, next(contact, 0, SECONDS(2), NULL));
+  EXPECT_EQUAL(3, next(contact, 0, SECONDS(2), NULL));
+  EXPECT_EQUAL(5, next(contact, 0, SECONDS(2), NULL));
+  EXPECT_EQUAL(0, next(contact, 0, SECONDS(2), NULL));
+  contact_free(contact);
+}
+
+static void idempotent_call(struct contact *contact, uint64_t number, uint32_t flags) {
+  struct message message = call_of(number, 0);
+  message.function = 1;
+  message.flags = flags;
+  EXPECT(contact_call(contact, &message, (number - 1) * SIZE, 0));
+  payload_unref(message.body);
+}
+
+static void runs_idempotent_calls_again(void) {
+  struct contact *contact = opened();
+  idempotent_call(contact, 1, 0);
+  idempotent_call(contact, 2, CALL_STREAM);
+  idempotent_call(contact, 3, 0);
+  contact_lost(contact, 3 * SIZE, "gone", 0);
+  EXPECT_EQUAL(2, contact_waiting(contact));
+  for (int i = 1; i < 3; i++) {
+    open_at(contact, SECONDS(3 * i));
+    EXPECT_EQUAL(1, next(contact, 0, SECONDS(3 * i), NULL));
+    EXPECT(i > 1 || next(contact, SIZE, SECONDS(3 * i), NULL) == 3);
+    EXPECT(i > 1 || cancel(contact, 3));
+    contact_lost(contact, 2 * SIZE, "gone", SECONDS(3 * i));
+    struct message message;
+    EXPECT_EQUAL(i == 1, contact_answer(contact, &message));
+    if (i > 1) continue;
+    expect_text(&message, "name", "Cancelled");
+    expect_text(&message, "executed", "maybe");
+    payload_unref(message.body);
+  }
+  EXPECT_EQUAL(0, contact_waiting(contact));
   contact_free(contact);
 }
 
@@ -245,7 +313,7 @@ static void spreads_attempts(void) {
   enum { CLIENTS = 2000, SLOTS = 10 };
   int count[SLOTS] = {0};
   for (uint64_t i = 0; i < CLIENTS; i++) {
-    struct contact *contact = contact_new("/run/x.sock", (i + 1) * UINT64_C(0x9e3779b97f4a7c15));
+    struct contact *contact = contact_make((i + 1) * UINT64_C(0x9e3779b97f4a7c15));
     open_at(contact, 0);
     contact_lost(contact, 0, "gone", 0);
     while (contact_deadline(contact) < SECONDS(10)) fail_once(contact, 0);
@@ -262,7 +330,7 @@ static void spreads_attempts(void) {
 static void backs_off(void) {
   int64_t first = 0, tenth = 0;
   for (uint64_t i = 0; i < 1000; i++) {
-    struct contact *contact = contact_new("/run/x.sock", (i + 1) * UINT64_C(0x9e3779b97f4a7c15));
+    struct contact *contact = contact_make((i + 1) * UINT64_C(0x9e3779b97f4a7c15));
     int64_t before = fail_once(contact, 0), pause = 0;
     for (int k = 1; k <= 10; k++) {
       pause = contact_deadline(contact) - before;
@@ -278,7 +346,7 @@ static void backs_off(void) {
 }
 
 static void gives_up_a_silent_router(void) {
-  struct contact *contact = contact_new("/run/x.sock", 5);
+  struct contact *contact = contact_make(5);
   EXPECT_EQUAL(0, contact_deadline(contact));
   EXPECT(contact_due(contact, 0));
   EXPECT(!contact_due(contact, 0));
@@ -300,6 +368,8 @@ static const struct check checks[] = {
     {"ends calls of a router that refuses them", ends_calls_that_are_refused},
     {"waits as long as a router asks for", waits_while_it_is_put_off},
     {"R3: keeps new calls while a router drains", keeps_new_calls_of_one_that_drains},
+    {"R3: moves calls that a router gives back to its successor", moves_calls_that_are_given_back},
+    {"runs calls of idempotent functions three times at most", runs_idempotent_calls_again},
     {"C10: spreads attempts over two seconds", spreads_attempts},
     {"C10: backs off", backs_off},
     {"gives up a router that does not answer", gives_up_a_silent_router},
