@@ -207,7 +207,7 @@ local function complete(self, scope)
   for _, remote in ipairs(self.functions) do name_function(self, remote, scope) end
   self.contexts:name(function(class) return (names.find(class, scope, getfenv(self.chunk))) end)
   check_functions(self)
-  if self.file and not M.phase then self.hash, self.hashes = bundle.of(self.file, current_folder()) end
+  if self.file and native.role ~= 'worker' then self.hash, self.hashes = bundle.of(self.file, current_folder()) end
   self.complete = true
 end
 
