@@ -174,6 +174,9 @@ static struct load measure(const struct autoscale *autoscale, const struct autos
       load.horizon = h;
   double longest = load.over[HORIZONS - 1], calls = view->waiting + view->running;
   load.now = load.over[load.horizon];
+  // What is certain of a rise.
+  double chance = sqrt(variance[load.horizon]);
+  if (load.now > longest + chance) load.now -= chance;
   if (load.now > longest && load.now > calls) load.now = longest > calls ? longest : calls;
   load.predicted =
       load.now + growth(&load, variance) * (kHorizons[load.horizon] + seconds(view->start_time));
@@ -383,6 +386,11 @@ static int64_t next_step(const struct autoscale *autoscale, const struct load *l
   return INT64_MAX;
 }
 
+// A tenth more than are wanted stay, but for the least: loads waver.
+static uint32_t ease(uint32_t wanted, uint32_t there, uint32_t least) {
+  return wanted > least && wanted < there && there - wanted <= there / 10 ? there : wanted;
+}
+
 struct autoscale_wish autoscale_step(struct autoscale *autoscale, const struct autoscale_view *view,
                                      int64_t now) {
   const struct autoscale_options *options = &autoscale->options;
@@ -415,6 +423,10 @@ struct autoscale_wish autoscale_step(struct autoscale *autoscale, const struct a
   if (least_active < first) least_active = first;
   if (least_total < options->cold_workers) least_total = options->cold_workers;
   if (least_total < least_active) least_total = least_active;
+
+  wish.active = ease(wish.active, view->active, least_active);
+  wish.total = ease(wish.total, view->ready + view->starting, least_total);
+  if (wish.total < wish.active) wish.total = wish.active;
 
   wish.again = next_step(autoscale, &load, idle, &wish, least_active, least_total, now);
   bool is_most = active > capacity_of(view, options->max_workers) + kSlack;

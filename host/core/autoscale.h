@@ -6,8 +6,9 @@
 // typical worker's time per second. It is smoothed over four horizons, 2 s, 15 s, 60 s and 300 s.
 // The longest counts, unless a shorter one differs from it by more than 3 standard deviations of
 // chance: then the load has changed. (Work that arrives at random instants at a rate r, w a call:
-// smoothed over h it has the variance r E[w^2] / 2h.) No more load is believed than calls are in
-// the deployment, beyond what the longest horizon says: a few long calls are no burst.
+// smoothed over h it has the variance r E[w^2] / 2h.) A rise counts without one such deviation. No
+// more load is believed than calls are in the deployment, beyond what the longest horizon says: a
+// few long calls are no burst.
 //
 //   growth     what load gains a second: the smaller one of the slopes from 15 s to 60 s and from
 //              60 s to 300 s, where they are beyond chance. So a load that grows steadily is met
@@ -28,8 +29,9 @@
 // call has waited for longer than target_queue_time, and no start is under way, a fifth more than
 // there are, one at least, once in the time of a start: whatever scores promise, these calls wait.
 //
-// Up at once, down slowly: what was wanted within the last 60 s is wanted still. A worker is not
-// stopped before it has been ready for twice the time that it took to start. Only with min_load = 0
+// Up at once, down slowly: what was wanted within the last 60 s is wanted still, and a tenth more
+// than that may stay. A worker is not stopped before it has been ready for twice the time that it
+// took to start. Only with min_load = 0
 // and an inactivity_timeout none is active: after that time without a call, which then is all the
 // delay there is.
 //
