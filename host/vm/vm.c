@@ -75,16 +75,18 @@ static void add_source_tree(lua_State *L) {
   lua_pop(L, 1);
 }
 
-// Packed files come right after package.preload, so that no file on a path stands in for them.
-static void add_embedded(lua_State *L) {
+// Packed files come at place `at`, or last with 0.
+static void add_embedded(lua_State *L, int at) {
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaders");
-  for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+  int count = (int)lua_objlen(L, -1);
+  if (!at) at = count + 1;
+  for (int i = count; i >= at; i--) {
     lua_rawgeti(L, -1, i);
     lua_rawseti(L, -2, i + 1);
   }
   lua_pushcfunction(L, load_embedded);
-  lua_rawseti(L, -2, 2);
+  lua_rawseti(L, -2, at);
   lua_pop(L, 2);
 }
 
@@ -108,10 +110,10 @@ static int open_all(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)(intptr_t)lua_touserdata(L, 1));
   lua_setfield(L, LUA_REGISTRYINDEX, kRole);
   preload_native(L);
-  if (in_build_tree())
-    add_source_tree(L);
-  else
-    add_embedded(L);
+  // Right after package.preload no file on a path stands in for the packed ones.
+  bool in_tree = in_build_tree();
+  if (in_tree) add_source_tree(L);
+  add_embedded(L, in_tree ? 0 : 2);
   return 0;
 }
 

@@ -316,7 +316,7 @@ end
 --- Called by the executable.
 ---@param args string[] the words behind `simulate`
 ---@return integer exit code
-return function(args)
+local function main(_, args)
   local given, problem = read(args)
   if given and given.help then
     io.write(HELP)
@@ -328,3 +328,5 @@ return function(args)
   if problem then io.stderr:write('farside: simulate: ', problem, '\n') end
   return code
 end
+
+return setmetatable({ help = HELP }, { __call = main })
