@@ -1,28 +1,35 @@
 // Which worker a call goes to: the one where it is predicted to end first. Pure functions of their
 // arguments.
 //
-//   predicted end = when a slot is free + workload / score + round trip
+//   predicted end = when there is room for it + workload x pace + round trip
 //
-// A busy fast worker may beat an idle slow one; then the call waits for it. The full policy will
-// grow here.
+// A busy fast worker may beat an idle slow one; then the call waits for it. Of several free ones a
+// call that is short leaves the fast one to others and goes to a slower one, where that costs it
+// less than the fast one's time is worth (`keep`).
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct candidate {
-  double score;       // workload per second of the function there; 0: not known
-  double backlog;     // predicted seconds of work in front of the call
-  double round_trip;  // seconds
-  bool free;          // the call could be given to it at once
+  double pace;  // seconds of the function for a workload of one there; 0: not known
+  double wait;  // predicted seconds until it could begin, and the round trip
+  bool free;    // the call could be given to it at once
+};
+
+struct wish {
+  double workload;
+  double keep;  // seconds by which the call may end later than on the best worker, if it ends on a
+                // slower one that is free
+  double full;  // seconds of `wait` above which no busy worker is waited for; 0: none is too long
 };
 
 enum { BALANCE_WAIT = -1 };
 
-/// Index of the worker to give a call of `workload` to now, or BALANCE_WAIT: none is free, or a
-/// busy one, whose index goes into `*best`, is predicted to end it earlier than any free one; its
-/// score has to be known for that.
+/// Index of the worker to give a call to now, or BALANCE_WAIT: none is free, or a busy one, whose
+/// index goes into `*best`, is predicted to end it earlier than any free one; its pace has to be
+/// known for that.
 /// Equals within 20 us or 10 % go to the free one with the lowest index: caches and a waiting
 /// thread stay warm.
-int balance_choose(const struct candidate *candidates, uint32_t count, double workload,
+int balance_choose(const struct candidate *candidates, uint32_t count, const struct wish *wish,
                    uint32_t *best);

@@ -117,10 +117,7 @@ static void free_deployment(struct deployment *deployment) {
   free(deployment->manifest);
   free(deployment->skip);
   free(deployment->gatherings);
-  free(deployment->noises);
-  free(deployment->candidates);
-  free(deployment->places);
-  free(deployment->promised);
+  router_outlook_close(deployment);
   free(deployment->suspects);
   for (uint32_t i = 0; i < deployment->function_count; i++) free(deployment->levels[i].of);
   free(deployment->levels);
@@ -246,12 +243,9 @@ uint32_t router_deployment(struct router *router, const struct router_deployment
   deployment->timer.kind = TIMER_DEPLOYMENT;
   deployment->skip = xcalloc(options->function_count, 1);
   deployment->levels = xcalloc(options->function_count, sizeof *deployment->levels);
-  deployment->noises = xcalloc(options->function_count, sizeof *deployment->noises);
   router_metrics_open(deployment);
   deployment->gatherings = xcalloc(options->function_count, sizeof *deployment->gatherings);
-  deployment->candidates = xcalloc(deployment->place_count, sizeof *deployment->candidates);
-  deployment->places = xcalloc(deployment->place_count, sizeof *deployment->places);
-  deployment->promised = xcalloc(deployment->place_count, sizeof *deployment->promised);
+  router_outlook_open(deployment, options);
   queue_init(&deployment->queue, options->function_count);
 
   uint32_t number = router->deployment_count++;

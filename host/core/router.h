@@ -72,6 +72,8 @@ struct router_deployment_options {
   struct payload *start;                    // body of START, the router takes a reference
   uint32_t workers;                         // how many to keep; with `scaling` of no meaning
   const struct autoscale_options *scaling;  // NULL: `workers` are kept, whatever the load; copied
+  int64_t max_queue_time;  // predicted wait at which a worker is full: no call waits for it while
+                           // another one is free; 0: that of `scaling`, or 30 s
 };
 
 enum router_action {

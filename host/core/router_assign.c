@@ -30,6 +30,7 @@ static void occupy(struct router *router, struct worker *worker, struct call *ca
   worker->backlog += call->predicted;
   worker->work += call->work;
   call_deployment(router, call)->running++;
+  router_outlook_changed(router, worker);
 }
 
 static void vacate(struct router *router, struct worker *worker, struct call *call, int64_t now) {
@@ -45,6 +46,7 @@ static void vacate(struct router *router, struct worker *worker, struct call *ca
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   if (concurrency == worker->slots && worker->in_flight)
     worker->slots = least_concurrency(router, worker);
+  router_outlook_changed(router, worker);
 }
 
 void router_call_detach(struct router *router, struct call *call, int64_t now) {
@@ -65,6 +67,9 @@ void router_call_detach(struct router *router, struct call *call, int64_t now) {
 
 // ---- assignment ----
 
+static const double kKeep = 6;
+static const double kServiceWeight = 1.0 / 64;
+
 // One that will be given up unless its answer comes soon gets no call: else a call of several silent
 // workers would be tried on one after the other.
 static bool is_silent(const struct router *router, const struct worker *worker) {
@@ -83,116 +88,90 @@ bool router_may_serve(const struct router *router, const struct worker *worker) 
 #endif
 }
 
-static bool has_slot(const struct worker *worker, uint32_t concurrency) {
-  if (!worker->in_flight) return true;
-  return worker->in_flight < worker->slots && worker->in_flight < concurrency;
-}
-
-// Seconds of a slot: the calls of a batch run as one.
-static double whole(const struct call *call) {
-  return call->batch ? call->batch->predicted : call->predicted;
-}
-
-// Seconds a call that runs since `begun` will go on. What takes longer than predicted is expected to
-// take as long again as it has.
-static double left_of(const struct call *call, int64_t begun, int64_t now) {
-  double elapsed = to_seconds(now - begun), left = whole(call) - elapsed;
-  return left > 0 ? left : elapsed;
-}
-
-// The same of the first of several that run one after the other, and all behind it.
-static double left_of_all(const struct worker *worker, int64_t now) {
-  const struct call *first = worker->first;
-  int64_t begun = worker->moved > first->sent ? worker->moved : first->sent;
-  return left_of(first, begun, now) + worker->backlog - first->predicted;
-}
-
-// Seconds of work in front of a new call of a function with this concurrency. Of calls that may run
-// beside others nobody knows whether they work or wait, so only a worker that has no slot is judged
-// by them: one has to end, and the new call then stands beside the others; or all have to, where it
-// may run beside fewer than there are. A worker without a slot never looks better than it will with
-// one: else a call would wait for one full worker after the other.
-static double backlog(const struct worker *worker, uint32_t concurrency, int64_t now) {
-  if (has_slot(worker, concurrency)) return worker->first ? worker->backlog : 0;
-  if (router_has_ahead(worker)) return left_of_all(worker, now);
-  bool all = concurrency < worker->slots;
-  double left = 0, beside = 0;
-  for (const struct call *call = worker->first; call; call = call->next) {
-    double one = left_of(call, call->sent, now);
-    if (call != worker->first && (all ? one <= left : one >= left)) continue;
-    left = one;
-    beside = all ? 0 : worker->backlog - whole(call);
-  }
-  return left + beside;
-}
-
-// What was measured long ago counts for less and less, so that a worker that was slow to answer for
-// a while is tried again.
-static double round_trip(const struct worker *worker, int64_t now) {
-  return worker->round_trip / (1 + to_seconds(now - worker->answered_at));
-}
-
 // Where a call is to go.
 struct choice {
   uint32_t worker;  // in the deployment; ROUTER_NONE: it waits
   uint32_t
-      awaited;   // the busy one it waits for although another is free; ROUTER_NONE: none is free
-  double later;  // predicted seconds until that one has a slot
+      awaited;  // the busy one it waits for although another is free; ROUTER_NONE: none is free
+  uint32_t candidate;  // which one that is
+  double later;        // predicted seconds until that one has a slot
+};
+
+// The candidates that a step of dispatching chooses from: valid until a call was given to one.
+struct sight {
+  uint32_t function, reserved, count, free;
+  bool valid;
 };
 
 // A call that failed goes to another worker if one is free. It waits for none: who stands in the
 // place where it failed is another process by now.
-static bool is_other_free(const struct router *router, const struct deployment *deployment,
-                          const struct call *call, uint32_t reserved) {
-  uint32_t concurrency = deployment->functions[call->function].concurrency;
+static bool is_other_free(const struct deployment *deployment, const struct call *call,
+                          uint32_t reserved) {
   for (uint32_t i = 0; i < deployment->place_count; i++) {
-    const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (i != reserved && router_may_serve(router, worker) && has_slot(worker, concurrency) &&
-        !router_retry_failed_on(call, worker->number))
+    const struct outlook *outlook = &deployment->outlooks[i];
+    if (i != reserved && outlook->serves && outlook->free &&
+        !router_retry_failed_on(call, deployment->first_worker + i))
       return true;
   }
   return false;
 }
 
-// `reserved`: a worker that an older call waits for, which gets no others; or ROUTER_NONE.
+static void see(struct router *router, struct deployment *deployment, const struct call *call,
+                struct sight *sight, int64_t now) {
+  if (sight->valid && sight->function == call->function && !call->trials) return;
+  bool elsewhere = call->trials && is_other_free(deployment, call, sight->reserved);
+  sight->valid = !call->trials;
+  sight->function = call->function;
+  sight->count = router_outlook_candidates(router, deployment, call->function,
+                                           elsewhere ? call : NULL, sight->reserved, now);
+  sight->free = 0;
+  for (uint32_t i = 0; i < sight->count; i++) sight->free += deployment->candidates[i].free;
+}
+
+// How much later than on the best worker a call may end to leave that one to others: the more of
+// the workers are busy, the more it is worth.
+static double keep(const struct deployment *deployment, const struct sight *sight) {
+  double busy = 1 - (double)sight->free / (double)sight->count;
+  return kKeep * deployment->service * busy * busy * busy;
+}
+
 static struct choice choose(struct router *router, struct deployment *deployment,
-                            const struct call *call, uint32_t reserved, int64_t now) {
-  uint32_t concurrency = deployment->functions[call->function].concurrency, count = 0, any_free = 0;
-  bool elsewhere = call->trials && is_other_free(router, deployment, call, reserved);
-  struct choice choice = {ROUTER_NONE, ROUTER_NONE, 0};
-  struct candidate *candidates = deployment->candidates;
-  uint32_t *places = deployment->places, best = 0;
-  for (uint32_t i = 0; i < deployment->place_count; i++) {
-    struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!router_may_serve(router, worker)) continue;
-    if (elsewhere && router_retry_failed_on(call, worker->number)) continue;
-    bool is_free = i != reserved && has_slot(worker, concurrency);
-    any_free += is_free;
-    places[count] = i;
-    candidates[count++] = (struct candidate){.score = worker->scores[call->function],
-                                             .round_trip = round_trip(worker, now),
-                                             .free = is_free};
-  }
-  if (!any_free) return choice;
-  for (uint32_t i = 0; i < count; i++) {
-    const struct worker *worker = router->workers[deployment->first_worker + places[i]];
-    candidates[i].backlog = backlog(worker, concurrency, now) + deployment->promised[places[i]];
-  }
-  double workload = router_batch_workload(deployment, call, now);
-  int chosen = balance_choose(candidates, count, workload, &best);
+                            const struct call *call, struct sight *sight, int64_t now) {
+  struct choice choice = {ROUTER_NONE, ROUTER_NONE, ROUTER_NONE, 0};
+  uint32_t concurrency = deployment->functions[call->function].concurrency, best = 0;
+  if (!router_outlook_refresh(router, deployment, concurrency, now)) return choice;
+  see(router, deployment, call, sight, now);
+  if (!sight->free) return choice;
+  struct wish wish = {.workload = router_batch_workload(deployment, call, now),
+                      .keep = keep(deployment, sight),
+                      .full = deployment->full};
+  int chosen = balance_choose(deployment->candidates, sight->count, &wish, &best);
   if (chosen != BALANCE_WAIT) {
-    choice.worker = places[chosen];
+    choice.worker = deployment->places[chosen];
   } else {
-    choice.awaited = places[best];
-    choice.later = candidates[best].backlog;
+    choice.candidate = best;
+    choice.awaited = deployment->places[best];
+    choice.later = deployment->candidates[best].wait;
   }
   return choice;
+}
+
+static void move(double *mean, double value) {
+  *mean += *mean > 0 ? (value - *mean) * kServiceWeight : value;
+}
+
+static void note_size(struct deployment *deployment, const struct call *call, double pace) {
+  if (!(pace > 0)) return;
+  move(&deployment->paces[call->function], pace);
+  move(&deployment->service, call->predicted);
 }
 
 // `follow`: how many of the same batch come after it.
 static void assign_one(struct router *router, struct worker *worker, struct call *call,
                        struct batch *batch, uint32_t follow, bool ahead, int64_t now) {
-  double score = worker->scores[call->function];
+  struct deployment *deployment = call_deployment(router, call);
+  uint32_t place = worker->number - deployment->first_worker;
+  double pace = deployment->pace_of[call->function * deployment->place_count + place];
   router_call_detach(router, call, now);
   router_fair_dispatched(router, call, now);
   call->ahead = ahead;
@@ -201,7 +180,8 @@ static void assign_one(struct router *router, struct worker *worker, struct call
   call->sequence = ++router->sequence;
   call->sent = now;
   timers_set(&router->timers, &call->timer, call->deadline);
-  call->predicted = score > 0 ? call->workload / score : 0;
+  call->predicted = call->workload * pace;
+  note_size(deployment, call, pace);
   if (batch) router_batch_join(batch, call);
   call->work = router_ahead_work(router, worker, call);
   occupy(router, worker, call);
@@ -244,42 +224,40 @@ static void assign(struct router *router, struct deployment *deployment, struct 
 static const int64_t kPatience = 100 * NANOSECONDS_PER_MILLISECOND;
 
 // How many calls behind one that waits for a busy worker are looked at.
-enum { LOOK_BEHIND = 64 };
-
-static double predicted(const struct router *router, const struct deployment *deployment,
-                        const struct call *call, uint32_t worker, int64_t now) {
-  double score = router->workers[deployment->first_worker + worker]->scores[call->function];
-  return score > 0 ? router_batch_workload(deployment, call, now) / score : 0;
-}
+enum { LOOK_BEHIND = 64, LOOK_LEAST = 8, LOOKS = 1024 };  // LOOKS: times candidates
 
 // The first call waits for a busy worker that will end it sooner than a free one. Each that does so
 // is work in front of those behind it, so further back one may be better off with the free worker
 // now: without this a slow worker would stay idle however long the queue is.
 static struct call *look_behind(struct router *router, struct deployment *deployment,
-                                struct call *call, struct choice *choice, uint32_t reserved,
+                                struct call *call, struct choice *choice, struct sight *sight,
                                 int64_t now) {
-  for (int i = 0; i < LOOK_BEHIND && choice->awaited != ROUTER_NONE; i++) {
-    deployment->promised[choice->awaited] +=
-        predicted(router, deployment, call, choice->awaited, now);
+  uint32_t steps = LOOKS / sight->count;
+  if (steps > LOOK_BEHIND) steps = LOOK_BEHIND;
+  if (steps < LOOK_LEAST) steps = LOOK_LEAST;
+  for (uint32_t i = 0; i < steps && choice->awaited != ROUTER_NONE; i++) {
+    struct candidate *awaited = &deployment->candidates[choice->candidate];
+    awaited->wait += router_batch_workload(deployment, call, now) * awaited->pace;
     call = router_batch_behind(deployment, call, now);
     if (call && call->queue_deadline <= now) call = NULL;  // about to end
     if (!call) break;
-    *choice = choose(router, deployment, call, reserved, now);
+    *choice = choose(router, deployment, call, sight, now);
     if (choice->worker != ROUTER_NONE) break;
   }
-  memset(deployment->promised, 0, deployment->place_count * sizeof *deployment->promised);
+  sight->valid = false;
   return choice->worker != ROUTER_NONE ? call : NULL;
 }
 
 // The worker that is predicted to have room for `call` first.
-static uint32_t reserve(const struct router *router, const struct deployment *deployment,
+static uint32_t reserve(const struct router *router, struct deployment *deployment,
                         const struct call *call, int64_t now) {
   uint32_t concurrency = deployment->functions[call->function].concurrency, best = ROUTER_NONE;
   double least = 0;
+  router_outlook_refresh(router, deployment, concurrency, now);
   for (uint32_t i = 0; i < deployment->place_count; i++) {
-    const struct worker *worker = router->workers[deployment->first_worker + i];
-    if (!router_may_serve(router, worker)) continue;
-    double left = backlog(worker, concurrency, now);
+    const struct outlook *outlook = &deployment->outlooks[i];
+    if (!outlook->serves) continue;
+    double left = router_outlook_wait(outlook, now);
     if (best != ROUTER_NONE && left >= least) continue;
     best = i;
     least = left;
@@ -338,7 +316,7 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
   double soonest = -1;
   int64_t again = INT64_MAX;
   struct queue_item *item;
-  uint32_t reserved = ROUTER_NONE;
+  struct sight sight = {.reserved = ROUTER_NONE};
   bool skipped = false;
   while ((item = queue_oldest(&deployment->queue, skipped ? deployment->skip : NULL))) {
     struct call *call = (struct call *)item;
@@ -346,13 +324,14 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
       router_call_timer(router, call, now);
       continue;
     }
-    struct choice choice = choose(router, deployment, call, reserved, now);
+    struct choice choice = choose(router, deployment, call, &sight, now);
     struct worker *ahead = NULL;
     if (choice.worker == ROUTER_NONE && !skipped)
       ahead = router_ahead_choose(router, deployment, call, choice.awaited, now);
     if (ahead) {
       assign_one(router, ahead, call, NULL, 0, true, now);
       router_ahead_sent(router, ahead);
+      sight.valid = false;
       continue;
     }
     bool gathers =
@@ -361,19 +340,22 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     bool fits_nowhere = choice.worker == ROUTER_NONE && choice.awaited == ROUTER_NONE;
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
-      call = look_behind(router, deployment, call, &choice, reserved, now);
+      call = look_behind(router, deployment, call, &choice, &sight, now);
     }
     if (choice.worker != ROUTER_NONE && !gathers) {
       assign(router, deployment, router->workers[deployment->first_worker + choice.worker], call,
              now);
+      sight.valid = false;
       // Those that waited for others may have lost the worker they had.
       skipped &= again == INT64_MAX;
       continue;
     }
     if (deployment->function_count == 1) break;
     call = (struct call *)item;
-    if (reserved == ROUTER_NONE && fits_nowhere && now - call->admitted > kPatience)
-      reserved = reserve(router, deployment, call, now);
+    if (sight.reserved == ROUTER_NONE && fits_nowhere && now - call->admitted > kPatience) {
+      sight.reserved = reserve(router, deployment, call, now);
+      sight.valid = false;
+    }
     if (!skipped) memset(deployment->skip, 0, deployment->function_count);
     skipped = true;
     deployment->skip[item->line] = 1;

@@ -349,10 +349,12 @@ struct call *router_call_find(struct router *router, struct worker *worker,
 
 // One call that was held up, in a paused process or on a crowded core, says little about the next:
 // it counts as no more than twice what was seen before it, and a millisecond.
-static void learn_round_trip(struct worker *worker, double seen, int64_t now) {
+static void learn_round_trip(struct router *router, struct worker *worker, double seen,
+                             int64_t now) {
   double most = 2 * worker->round_trip + 1e-3;
   worker->round_trip += ((seen < most ? seen : most) - worker->round_trip) / 16;
   worker->answered_at = now;
+  router_outlook_changed(router, worker);
 }
 
 // The service time of a call moves the score where it can be compared with the benchmark's: alone,
@@ -364,7 +366,7 @@ static void learn(struct router *router, struct worker *worker, const struct cal
   if (call->batch && call->batch->is_learnt) return;
   if (call->batch) call->batch->is_learnt = true;
   bool waited = call->ahead || router_has_ahead(worker);  // for others, or its answer did
-  if (inside < total && !waited) learn_round_trip(worker, total - inside, now);
+  if (inside < total && !waited) learn_round_trip(router, worker, total - inside, now);
   if (call->flags & CALL_STREAM) return;  // which may have waited for its reader
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   uint32_t beside = router_slots_used(worker);

@@ -9,8 +9,12 @@
 // - While others wait, a client that has less in the queue than its share is placed as if it had
 //   come with the first one there of its function and priority, not behind all that came before it.
 //
-// With one client this is the order in which the calls came. When the queue is full, a client below
-// its share takes the place of the newest call of the client with most.
+// Between calls of one client and priority, size counts: each is placed as if it had come later by a
+// third of the time it is expected to run. So small calls pass large ones, but only those that come
+// within that time.
+//
+// With one client and calls of one size this is the order in which the calls came. When the queue is
+// full, a client below its share takes the place of the newest call of the client with most.
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +25,8 @@
 
 // The time between dispatches may be wrong, tags run ahead no further than this.
 static const int64_t kFurthest = LIMIT_DEADLINE_DEFAULT;
+static const int64_t kLargest = 20 * NANOSECONDS_PER_SECOND;
+static const double kSize = 0.3;
 static const double kIntervalWeight = 0.125;
 static const double kLeastRetry = 1e-3, kMostRetry = 10, kUnknownRetry = 0.1;  // seconds
 
@@ -108,6 +114,15 @@ static int64_t place(const struct deployment *deployment, const struct call *cal
   return first < now ? first : now;
 }
 
+// The scale stays as it is while calls of the function wait, so those of one size keep their order.
+static int64_t size_of(struct deployment *deployment, const struct call *call) {
+  if (router_batches(deployment, call)) return 0;
+  if (!deployment->queue.lines[call->function].count)
+    deployment->scales[call->function] = deployment->paces[call->function];
+  double nanoseconds = kSize * call->workload * deployment->scales[call->function] * 1e9;
+  return nanoseconds < (double)kLargest ? (int64_t)nanoseconds : kLargest;
+}
+
 void router_fair_tag(struct router *router, struct peer *peer, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
   struct share *share = call->share = share_of(peer, call->deployment);
@@ -125,7 +140,8 @@ void router_fair_tag(struct router *router, struct peer *peer, struct call *call
 #endif
   if (tag > level->furthest) level->furthest = tag;
   share->tags[call->priority] = call->tag = tag;
-  call->item.order = (uint64_t)(tag + (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND);
+  int64_t priority = (UINT8_MAX - call->priority) * NANOSECONDS_PER_SECOND;
+  call->item.order = (uint64_t)(tag + priority + size_of(deployment, call));
 }
 
 void router_fair_same(struct call *call, const struct call *other) {

@@ -171,28 +171,33 @@ static struct worker *find(const struct router *router, const struct scale *scal
   return best;
 }
 
+static void set_parked(struct router *router, struct worker *worker, bool parked) {
+  worker->parked = parked;
+  router_outlook_changed(router, worker);
+}
+
 // So many were wanted as carry the load if they are the fastest. What hardly differs stays.
-static bool swap(const struct router *router, const struct scale *scale) {
+static bool swap(struct router *router, const struct scale *scale) {
   static const double kWorth = 1.25;
   const struct deployment *deployment = deployment_of(router, scale);
   struct worker *fast = find(router, scale, true), *slow = find(router, scale, false);
   if (!fast || !slow) return false;
   if (speed(scale, deployment, fast) <= kWorth * speed(scale, deployment, slow)) return false;
-  fast->parked = false;
-  slow->parked = true;
+  set_parked(router, fast, false);
+  set_parked(router, slow, true);
   return true;
 }
 
 // Returns whether one can be given calls again.
-static bool park(const struct router *router, struct scale *scale, uint32_t active) {
+static bool park(struct router *router, struct scale *scale, uint32_t active) {
   bool unparked = false;
   struct worker *worker;
   for (; scale->active < active && (worker = find(router, scale, true)); scale->active++) {
-    worker->parked = false;
+    set_parked(router, worker, false);
     unparked = true;
   }
   for (; scale->active > active && (worker = find(router, scale, false)); scale->active--)
-    worker->parked = true;
+    set_parked(router, worker, true);
   while (swap(router, scale)) unparked = true;
   return unparked;
 }

@@ -44,11 +44,19 @@ static double excess(const struct noise *noise) {
   return (noise->variance < kMostNoise ? noise->variance : kMostNoise) / 2;
 }
 
+static void set_score(const struct router *router, struct worker *worker, uint32_t function,
+                      double score) {
+  struct deployment *deployment = deployment_of(router, worker);
+  uint32_t place = worker->number - deployment->first_worker;
+  worker->scores[function] = score;
+  deployment->pace_of[function * deployment->place_count + place] = score > 0 ? 1 / score : 0;
+}
+
 static void set(const struct router *router, struct worker *worker, uint32_t function,
                 double level) {
   const struct noise *noise = &deployment_of(router, worker)->noises[function];
   worker->lessons[function].level = level;
-  worker->scores[function] = exp(level - excess(noise));
+  set_score(router, worker, function, exp(level - excess(noise)));
 }
 
 double router_score_now(const struct worker *worker, uint32_t function, int64_t now) {
@@ -64,18 +72,20 @@ double router_score_now(const struct worker *worker, uint32_t function, int64_t 
 
 void router_score_forget(const struct router *router, struct worker *worker) {
   uint32_t count = deployment_of(router, worker)->function_count;
-  memset(worker->scores, 0, count * sizeof *worker->scores);
+  for (uint32_t i = 0; i < count; i++) set_score(router, worker, i, 0);
   memset(worker->lessons, 0, count * sizeof *worker->lessons);
   worker->speed = 0;
+  worker->measured = worker->degraded = 0;
 }
 
 void router_score_measured(const struct router *router, struct worker *worker, uint32_t function,
                            double score) {
   struct lessons *lessons = &worker->lessons[function];
   const struct noise *noise = &deployment_of(router, worker)->noises[function];
+  worker->degraded -= lessons->degraded;
   *lessons = (struct lessons){.measured = true, .level = log(score) + excess(noise)};
   lessons->before = lessons->level;
-  worker->scores[function] = score;
+  set_score(router, worker, function, score);
 }
 
 // The mean of the logarithms of all benchmarks: only to be compared with other workers' that have
@@ -187,13 +197,16 @@ static void move(struct lessons *lessons, double *level, double off) {
 
 // What the worker was before it became slow. What lasts is normal in the end. A lesson as they were
 // before leaves the doubt as it is: more may follow.
-static void remember(struct lessons *lessons, double level, double seen, int64_t now) {
+static void remember(struct worker *worker, struct lessons *lessons, double level, double seen,
+                     int64_t now) {
   bool settled = lessons->measured || lessons->count > KNOWN, was_degraded = lessons->degraded;
   if (!settled || level > lessons->before)
     lessons->before = level;
   else
     lessons->before += (level - lessons->before) * kForgotten;
   lessons->degraded = lessons->before - level > kDegraded;
+  worker->degraded += lessons->degraded;
+  worker->degraded -= was_degraded;
   if (lessons->degraded && was_degraded && 2 * seen > level + lessons->before) return;
   bool is_trial = now - lessons->at > NANOSECONDS_PER_SECOND;
   if (!lessons->degraded) lessons->confirmed = 0;
@@ -219,7 +232,7 @@ void router_score_learn(const struct router *router, struct worker *worker, uint
     move(lessons, &level, off);
   }
   lessons->latest = seen;
-  remember(lessons, level, seen, now);
+  remember(worker, lessons, level, seen, now);
   set(router, worker, function, level);
   guess_others(router, worker, function);
 }

@@ -9,6 +9,7 @@
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
+//   router_outlook.c  what a call can expect of each worker
 //   router_score.c    how fast each worker is
 //   router_batch.c    calls that a worker runs as one
 //   router_ahead.c    short calls that are given to a worker before it has a slot
@@ -18,6 +19,7 @@
 //   router_stream.c   items, credit and progress pass through
 #pragma once
 
+#include "balance.h"
 #include "credit.h"
 #include "error.h"
 #include "limits.h"
@@ -158,6 +160,7 @@ struct worker {
   int64_t answered_at;        // when that was measured last
   double *scores;             // per function: workload per second, 0: not known
   struct lessons *lessons;    // per function
+  uint32_t degraded;          // functions of which it is slower than it was
   double speed;               // logarithm: of its benchmarks, to be compared with those of others
   uint32_t measured;          // how many functions these are
   struct pace *paces;         // per function
@@ -176,6 +179,19 @@ struct worker {
   struct payload *goodbye;  // why it will end
   enum phase phase;
   struct worker_metrics *metrics;
+};
+
+// What a call can expect of a place; see router_outlook.c.
+struct outlook {
+  int64_t begun, ends;  // of what has to end before there is room: since when, until when
+  double beside;        // seconds of work that will be in front of the call even then
+  double round_trip;
+  int64_t answered_at;  // when that was measured
+  double cold;          // how much slower its first calls are taken to be
+  bool serves, free;    // it may be given calls; at once
+  bool many;            // `ends` is that of one of several calls
+  bool doubted;         // it is slower than it was
+  bool stale;           // it has to be looked at again
 };
 
 enum { CRASH_LOOP = 5, BUDGET_SECONDS = 10 };
@@ -238,7 +254,15 @@ struct deployment {
   struct noise *noises;          // one a function
   struct candidate *candidates;  // scratch, one a place
   uint32_t *places;              // scratch, one a place
-  double *promised;              // scratch, one a place: seconds of waiting calls that wait for it
+  struct outlook *outlooks;      // one a place
+  double *pace_of;               // seconds for a workload of one, 0: not known; by function, place
+  double *paces;                 // the same where calls went of late, one a function
+  double *scales;                // the same, by which those in the queue were placed
+  uint32_t *stale, stale_count;  // places whose outlook has changed
+  uint32_t free_places;          // by their outlooks
+  uint32_t outlook_concurrency;  // of the functions for which these hold
+  double service;                // seconds that calls are predicted to take, smoothed
+  double full;                   // seconds until a worker has room above which none waits for it
   struct scale *scale;           // NULL: so many workers as it was given
   struct keys *keys;             // NULL: no call had one yet
   struct levels {
@@ -422,6 +446,24 @@ struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed);
 /// It is ready and may be given calls.
 bool router_may_serve(const struct router *router, const struct worker *worker);
+
+// router_outlook.c
+void router_outlook_open(struct deployment *deployment,
+                         const struct router_deployment_options *options);
+void router_outlook_close(struct deployment *deployment);
+/// Something has happened to a worker that calls have to know.
+void router_outlook_changed(struct router *router, const struct worker *worker);
+/// Looks at all that has changed, for functions of this concurrency. Returns how many places could be
+/// given a call at once.
+uint32_t router_outlook_refresh(const struct router *router, struct deployment *deployment,
+                                uint32_t concurrency, int64_t now);
+/// Seconds until there is room for a call, and of the work that will be in front of it.
+double router_outlook_wait(const struct outlook *outlook, int64_t now);
+/// Fills deployment->candidates, and their places, after a refresh; without those where `avoiding`
+/// failed, if it is not NULL. `reserved` is not free. Returns how many they are.
+uint32_t router_outlook_candidates(const struct router *router, struct deployment *deployment,
+                                   uint32_t function, const struct call *avoiding,
+                                   uint32_t reserved, int64_t now);
 
 // router_score.c
 /// A new process stands there: nothing is known about it.

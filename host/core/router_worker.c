@@ -55,6 +55,7 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   payload_unref(worker->goodbye);
   worker->goodbye = NULL;
   router_score_forget(router, worker);
+  router_outlook_changed(router, worker);
   memset(worker->runs, 0, deployment->function_count * sizeof *worker->runs);
   memset(worker->paces, 0, deployment->function_count * sizeof *worker->paces);
   worker->recalling = false;
@@ -71,6 +72,7 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
 void router_worker_kill(struct router *router, struct worker *worker) {
   if (worker->killed || worker->state == WORKER_NONE || worker->state == WORKER_BACKOFF) return;
   worker->killed = true;
+  router_outlook_changed(router, worker);
   struct action *action = router_act(router, ROUTER_KILL);
   action->deployment = worker->deployment;
   action->worker = worker->number;
@@ -80,6 +82,7 @@ void router_worker_kill(struct router *router, struct worker *worker) {
 static void leave_ready(struct router *router, struct worker *worker, enum worker_state state) {
   if (worker->state == WORKER_READY) deployment_of(router, worker)->ready--;
   worker->state = state;
+  router_outlook_changed(router, worker);
 }
 
 // ---- ready ----
@@ -192,6 +195,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   worker->state = WORKER_READY;
   worker->ready_at = now;
   router_score_ready(router, worker);
+  router_outlook_changed(router, worker);
   timers_cancel(&router->timers, &worker->timer);
   deployment->ready++;
   deployment->failed_starts = 0;
@@ -212,6 +216,7 @@ static void goodbye(struct router *router, struct worker *worker, const struct m
   if (worker->state == WORKER_READY && !worker->leaving)
     timers_set(&router->timers, &worker->timer, now + LIMIT_CONTEXT_EXIT);
   worker->leaving = true;
+  router_outlook_changed(router, worker);
   worker->tainted = message->reason == PHASE_TAINTED;
   worker->phase = (enum phase)message->reason;
   payload_unref(worker->goodbye);
@@ -250,6 +255,7 @@ void router_worker_message(struct router *router, uint32_t number, uint32_t gene
     case MESSAGE_PONG:
       if (message->sequence != worker->pings) break;
       worker->unanswered = 0;
+      router_outlook_changed(router, worker);
       router_dispatch(router, deployment_of(router, worker), now);
       break;
     case MESSAGE_SCORE:
@@ -432,6 +438,7 @@ void router_worker_heartbeat(struct router *router, struct worker *worker, int64
     return;
   }
   worker->unanswered++;
+  router_outlook_changed(router, worker);
   worker->pings++;
   router_worker_send(router, worker,
                      &(struct message){.type = MESSAGE_PING, .sequence = worker->pings});

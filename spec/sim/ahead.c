@@ -6,7 +6,7 @@
 // As router_ahead.c says.
 static const double kOverhead = 1000, kShort = 100 * 1000;  // nanoseconds
 static const double kWeight = 1.0 / 8, kForgotten = 1.0 / 16;
-static const int64_t kLate = MILLISECONDS(1);
+static const int64_t kLate = MILLISECONDS(1), kSize = SECONDS(20);
 
 void ahead_ended(struct world *world, struct seat *seat, const struct record *record,
                  int64_t elapsed) {
@@ -41,6 +41,11 @@ static int64_t begun(const struct seat *seat) {
   return first->sent_at > seat->moved_at ? first->sent_at : seat->moved_at;
 }
 
+// Of other functions nobody knows.
+static bool is_larger(const struct record *other, const struct record *record) {
+  return other->function != record->function || other->workload > record->workload;
+}
+
 void ahead_sent(struct world *world, const struct seat *seat, const struct record *record) {
   REQUIRE(world, world->ahead, "call %u is handed ahead, and nothing is to be", record->number);
   REQUIRE(world, seat->slot_count, "call %u is handed ahead of nothing", record->number);
@@ -61,10 +66,12 @@ void ahead_sent(struct world *world, const struct seat *seat, const struct recor
   REQUIRE(world, world->now - begun(seat) < kLate,
           "call %u is handed ahead behind one that is late", record->number);
   // Between clients the router is fair, which may be another order; so it may be for what comes back.
+  // Small calls pass larger ones that came no more than kSize before them.
   for (const struct record *other = record->older; other && !record->sequence; other = other->older)
     REQUIRE(world,
             other->where != IN_QUEUE || other->sequence || other->client != record->client ||
-                other->priority != record->priority,
+                other->priority != record->priority ||
+                (is_larger(other, record) && record->order - other->order <= kSize),
             "call %u is handed ahead of call %u, which waits for longer", record->number,
             other->number);
   world->statistics->ahead++;

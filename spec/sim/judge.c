@@ -213,14 +213,14 @@ bool judge_could_take(const struct app *app, const struct seat *seat, const stru
 }
 
 // A client that has one call in the queue does not wait behind all those of another; but those that
-// come back from a worker have their old places.
+// come back from a worker have their old places, and a large call may be passed by smaller ones.
 static void check_fair(struct world *world, const struct record *served) {
   if (served->sequence) return;
   for (uint32_t i = 0; i < world->people_count; i++) {
     struct record *record = world->people[i].only[served->deployment];
     if (!record || record->client == served->client || record->function != served->function ||
         record->priority < served->priority || world->now < record->paused_until ||
-        record->died_on || served->order > record->order)
+        record->died_on || served->order > record->order || served->workload < record->workload)
       continue;
     REQUIRE(world, ++record->behind <= kBehind,
             "call %u of a client with one waits behind %u calls of others", record->number,

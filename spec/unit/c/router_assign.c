@@ -71,6 +71,30 @@ static void waits_no_longer(void) {
   scene_close(&scene);
 }
 
+// The fast one is busy for 20 s, the slow one would take 40.
+static void full(void) {
+  for (int full = 0; full < 2; full++) {
+    struct scene scene = scene_open(0, 0);
+    struct router_deployment_options options = {
+        .name = "app",
+        .functions = &(struct router_function){.concurrency = 1},
+        .function_count = 1,
+        .manifest = MANIFEST,
+        .manifest_size = strlen(MANIFEST),
+        .workers = 2,
+        .max_queue_time = SECONDS(full ? 19 : 21)};
+    EXPECT_EQUAL(0, router_deployment(scene.router, &options, scene.now));
+    scene_gather(&scene);
+    scene_reports(&scene, 0, MANIFEST, 1, 1);
+    scene_reports(&scene, 1, MANIFEST, 1, 100);
+    scene_call_with(&scene, PEER, (struct message){.remaining = SECONDS(90), .workload = 2000});
+    scene_dispatched(&scene, 1);
+    scene_call_with(&scene, PEER, (struct message){.remaining = SECONDS(90), .workload = 40});
+    EXPECT(scene_is_given_nothing(&scene, 0) == !full);
+    scene_close(&scene);
+  }
+}
+
 // A queue that keeps the fast worker busy for longer than the slow one takes is for both.
 static void uses_slow_for_many(void) {
   struct scene scene = scene_square(2);
@@ -159,6 +183,7 @@ static const struct check checks[] = {
     {"sends along the time that is left", remaining_time},
     {"gives a call to the first of equal workers", lowest_index},
     {"lets a call wait for a fast worker that will end it sooner than a slow one", waits_for_fast},
+    {"lets none wait for a worker that is full", full},
     {"lets it wait no longer than the slow one would take", waits_no_longer},
     {"uses the slow worker when many calls wait", uses_slow_for_many},
     {"runs as many calls of a function at once as it allows", fills_slots},

@@ -74,6 +74,49 @@ static void light_behind_urgent(void) {
   scene_close(&scene);
 }
 
+// Calls that take 1 s for a workload of 1000.
+static struct scene sized(void) {
+  struct scene scene = busy(&kSquare);
+  scene_reports(&scene, 0, MANIFEST, 1, 1000);
+  flood(&scene, PEER, 1);
+  serve(&scene, MILLISECONDS(1));
+  flood(&scene, PEER, 1);
+  return scene;
+}
+
+static uint64_t call_of(struct scene *scene, double workload) {
+  return scene_call_with(scene, PEER,
+                         (struct message){.remaining = SECONDS(250), .workload = workload});
+}
+
+// Of those that come within a third of the time it takes.
+static void small_pass(void) {
+  struct scene scene = sized();
+  uint64_t large = call_of(&scene, 1000), small = call_of(&scene, 10);
+  scene.now += MILLISECONDS(310);
+  uint64_t late = call_of(&scene, 10);
+  serve(&scene, MILLISECONDS(1));
+  EXPECT_EQUAL(small, scene_find(&scene, ROUTER_SEND, 0, MESSAGE_CALL)->message.id.counter);
+  serve(&scene, MILLISECONDS(10));
+  EXPECT_EQUAL(large, scene_find(&scene, ROUTER_SEND, 0, MESSAGE_CALL)->message.id.counter);
+  serve(&scene, SECONDS(1));
+  EXPECT_EQUAL(late, scene_find(&scene, ROUTER_SEND, 0, MESSAGE_CALL)->message.id.counter);
+  scene_close(&scene);
+}
+
+static void equals_in_order(void) {
+  struct scene scene = sized();
+  uint64_t first = call_of(&scene, 1000);
+  for (int i = 1; i < 5; i++) EXPECT_EQUAL(first + (uint64_t)i, call_of(&scene, 1000));
+  serve(&scene, MILLISECONDS(1));
+  for (int i = 0; i < 5; i++) {
+    EXPECT_EQUAL(first + (uint64_t)i,
+                 scene_find(&scene, ROUTER_SEND, 0, MESSAGE_CALL)->message.id.counter);
+    serve(&scene, MILLISECONDS(1 << i));
+  }
+  scene_close(&scene);
+}
+
 // Two keep the queue filled, with a different number of calls in flight.
 static void two_floods(void) {
   struct scene scene = busy(&kSquare);
@@ -193,6 +236,8 @@ static void queue_timeout(void) {
 }
 
 static const struct check checks[] = {
+    {"lets small calls pass a large one that came within a third of its time", small_pass},
+    {"keeps the order of calls of one size, however long they take", equals_in_order},
     {"C4: lets a client with one call wait for few of those of another", light},
     {"C4: also when calls take longer than those before them", light_when_slow},
     {"C4: also when many more urgent calls are before it", light_behind_urgent},
