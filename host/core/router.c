@@ -69,6 +69,7 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
 
 void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body) {
+  if (router->ended) router_ended(router, call, type, elapsed, body);
   router_metrics_ended(router, call, type, body);
   if (call->peer == ROUTER_NONE) {
     if (router_key_is_run(call))
@@ -297,7 +298,9 @@ static void refuse(struct router *router, uint32_t peer, uint32_t deployment,
                       .attempt = message->attempt,
                       .deployment = deployment,
                       .function = message->function,
-                      .worker = ROUTER_NONE};
+                      .worker = ROUTER_NONE,
+                      .admitted = router->now,
+                      .workload = message->workload};
   payload_unref(message->body);
   router_metrics_refused(router, &call);
   router_answer(router, &call, MESSAGE_ERROR, 0, error);

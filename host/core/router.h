@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "error.h"
 #include "message.h"
 
 struct autoscale_options;
@@ -38,6 +39,18 @@ struct payload;
 struct router;
 
 enum { ROUTER_NONE = UINT32_MAX };
+
+/// A call that has ended, as a record of what came: see router_tell_ended.
+struct router_ended {
+  struct call_id id;  // of a run that several share (router_key.h): the router's own
+  uint32_t deployment, function;
+  uint32_t worker;          // in the router, the last that had it; ROUTER_NONE: none has it
+  enum error_name outcome;  // ERROR_NAMES: it has its results
+  int64_t arrived;
+  int64_t wait;  // from then until it was given to that worker, or until its end if to none
+  int64_t run;   // in its function; negative: not known
+  double workload;
+};
 
 struct router_options {
   uint64_t seed;      // jitter of back-off, keys of tables
@@ -170,6 +183,16 @@ int64_t router_deadline(const struct router *router);
 
 /// Takes the next action. False: none left.
 bool router_next(struct router *router, struct action *action);
+
+/// Tells `ended` of each call once, when it ends or is refused, until it is NULL. Of calls that share
+/// a run it is told once. It may not call the router.
+void router_tell_ended(struct router *router,
+                       void (*ended)(void *owner, const struct router_ended *ended), void *owner);
+
+/// The name of a function in its deployment's manifest, `*size` bytes without a 0; NULL: it says
+/// none, or there is none.
+const char *router_function_name(const struct router *router, uint32_t deployment,
+                                 uint32_t function, size_t *size);
 
 /// No more calls are admitted; the workers of all deployments are told to drain (those idle at
 /// once).

@@ -145,8 +145,8 @@ void router_metrics_ran(struct router *router, struct worker *worker, const stru
   if (!waited && elapsed < total) metric_add(&metric->transfer, total - elapsed);
 }
 
-static uint32_t outcome_of(enum message_type type, const struct payload *body) {
-  if (type == MESSAGE_RESULT) return OUTCOME_OK;
+enum error_name router_metrics_outcome(enum message_type type, const struct payload *body) {
+  if (type == MESSAGE_RESULT) return (enum error_name)OUTCOME_OK;
   const unsigned char *name;
   size_t size, count;
   if (!body || body->count != 1) return ERROR_UNKNOWN;
@@ -156,7 +156,7 @@ static uint32_t outcome_of(enum message_type type, const struct payload *body) {
     return ERROR_UNKNOWN;
   for (uint32_t i = 0; i < ERROR_NAMES; i++) {
     const char *text = error_text((enum error_name)i);
-    if (size == strlen(text) && !memcmp(name, text, size)) return i;
+    if (size == strlen(text) && !memcmp(name, text, size)) return (enum error_name)i;
   }
   return ERROR_UNKNOWN;
 }
@@ -177,7 +177,7 @@ void router_metrics_ended(struct router *router, struct call *call, enum message
   struct function_counts *counts = counts_of(router, call);
   struct worker *worker = last_worker(router, call);
   struct metric *metric = worker ? metric_of(router, worker, call->function) : &counts->nowhere;
-  metric->outcomes[outcome_of(type, body)]++;
+  metric->outcomes[router_metrics_outcome(type, body)]++;
   counts->in_flight--;
 }
 
@@ -206,6 +206,15 @@ static void add_metric(struct function_metrics *metrics, const struct metric *me
   for (uint32_t i = 0; i < METRIC_OUTCOMES; i++) metrics->outcomes[i] += metric->outcomes[i];
   sum(&metrics->run, &metric->run);
   sum(&metrics->transfer, &metric->transfer);
+}
+
+const char *router_function_name(const struct router *router, uint32_t deployment,
+                                 uint32_t function, size_t *size) {
+  if (deployment >= router->deployment_count) return NULL;
+  if (function >= router->deployments[deployment]->function_count) return NULL;
+  const struct function_counts *counts = &router->deployments[deployment]->metrics->of[function];
+  *size = counts->name_size;
+  return counts->name;
 }
 
 bool router_function_metrics(const struct router *router, uint32_t number, uint32_t function,

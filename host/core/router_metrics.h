@@ -119,4 +119,6 @@ void router_metrics_ran(struct router *router, struct worker *worker, const stru
 /// It is answered, or would be if its client were there: once in its life.
 void router_metrics_ended(struct router *router, struct call *call, enum message_type type,
                           const struct payload *body);
+/// What an answer says: the name of an error, or OUTCOME_OK.
+enum error_name router_metrics_outcome(enum message_type type, const struct payload *body);
 void router_metrics_lost(struct worker *worker, enum lost_reason reason);

@@ -16,6 +16,7 @@
 //   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
 //   crash loop
 //   router_metrics.c  what is counted; router_metrics_text.c writes it for Prometheus
+//   router_ended.c    who is told of calls that have ended
 //   router_stream.c   items, credit and progress pass through
 #pragma once
 
@@ -293,6 +294,8 @@ struct router {
   uint64_t runs;    // begun by router_key.c
   int64_t arrival;  // of the latest call, each later than the one before
   bool draining;
+  void (*ended)(void *owner, const struct router_ended *ended);  // NULL: nobody is told
+  void *ended_owner;
   struct deployment **deployments;
   uint32_t deployment_count;
   struct worker **workers;
@@ -429,6 +432,11 @@ struct payload *router_retry_refusal(struct router *router, struct deployment *d
                                      const struct message *message, int64_t now);
 /// The error of a call that has just turned out to be poison.
 struct payload *router_retry_poison(struct router *router, const struct call *call, int64_t now);
+
+// router_ended.c
+/// Tells of a call, before it is answered; there has to be somebody to tell.
+void router_ended(struct router *router, const struct call *call, enum message_type type,
+                  int64_t elapsed, const struct payload *body);
 
 // router_stream.c
 /// ITEM or PROGRESS of a worker. Takes over the body.

@@ -14,6 +14,7 @@
 #include "local.h"
 #include "log.h"
 #include "loop.h"
+#include "record.h"
 #include "wait.h"
 
 enum { HEARTBEAT_MISSES = 3 };
@@ -42,7 +43,8 @@ struct hub {
   uint32_t client_count;
   hub_part part;
   void *part_owner;
-  bool told;  // somebody who waits for the loop was told
+  struct record *record;  // of calls, or NULL
+  bool told;              // somebody who waits for the loop was told
 };
 
 // ---- clients ----
@@ -212,6 +214,26 @@ int64_t hub_turn(struct hub *hub, int64_t now) {
   return hub->part ? sooner(next, hub->part(hub->part_owner, now)) : next;
 }
 
+static void on_ended(void *owner, const struct router_ended *ended) {
+  struct hub *hub = owner;
+  const struct deployed *deployed = &hub->deployed[ended->deployment];
+  struct record_place place = {.deployment = deployed->name,
+                               .first_worker = deployed->first_worker};
+  place.function =
+      router_function_name(hub->router, ended->deployment, ended->function, &place.function_size);
+  if (place.function) record_call(hub->record, &place, ended, wait_now());
+}
+
+int hub_record(struct hub *hub, const char *path) {
+  struct record *record;
+  int error = record_open(&record, path, wait_now());
+  if (error) return error;
+  record_close(hub->record);
+  hub->record = record;
+  router_tell_ended(hub->router, on_ended, hub);
+  return 0;
+}
+
 void hub_attach(struct hub *hub, hub_part part, void *owner) {
   hub->part = part;
   hub->part_owner = owner;
@@ -269,6 +291,7 @@ void hub_close(struct hub *hub) {
 void hub_free(struct hub *hub) {
   local_free(hub->local);
   router_free(hub->router);
+  record_close(hub->record);
   for (uint32_t i = 0; i < hub->deployed_count; i++) {
     free(hub->deployed[i].name);
     payload_unref(hub->deployed[i].start);

@@ -52,6 +52,9 @@ void hub_message(struct hub *hub, uint32_t client, uint32_t deployment, struct m
 void hub_act(struct hub *hub, int64_t now);
 struct router *hub_router(struct hub *hub);
 
+/// Writes all calls that end from now on into a file, see record.h. Negative errno on failure.
+int hub_record(struct hub *hub, const char *path);
+
 /// Lets `part` turn with the hub; NULL: nobody, any more.
 void hub_attach(struct hub *hub, hub_part part, void *owner);
 

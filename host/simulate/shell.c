@@ -224,7 +224,7 @@ void shell_tick(struct simulation *simulation) {
 
 void shell_open(struct simulation *simulation) {
   const struct simulation_options *options = &simulation->options;
-  simulation->epoch = 1;
+  simulation->epoch = UINT64_MAX;  // no session of a call
   simulation->arguments = empty_list();
   simulation->results = empty_list();
   simulation->fault = fault();

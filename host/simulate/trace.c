@@ -8,9 +8,10 @@
 
 #include "../core/memory.h"
 
-enum column { ARRIVAL, FUNCTION, WORKLOAD, SERVICE, COLUMNS, MOST_FIELDS = 64 };
+enum column { ARRIVAL, FUNCTION, WORKLOAD, SERVICE, COLUMNS, DEPLOYMENT = COLUMNS, KNOWN };
+enum { MOST_FIELDS = 64 };
 
-static const char *const kColumns[] = {"arrival", "function", "workload", "service"};
+static const char *const kColumns[] = {"arrival", "function", "workload", "service", "deployment"};
 static const double kDefaultWorkload = 100;
 static const double kMost = 1e12;
 
@@ -24,8 +25,7 @@ struct reader {
   uint32_t line;
   int columns[MOST_FIELDS];  // enum column of each field; -1: none that matters
   uint32_t column_count;
-  const char *const *functions;
-  uint32_t function_count;
+  const struct trace_names *names;
   struct trace_problem *problem;
 };
 
@@ -35,6 +35,9 @@ static bool refuse(struct reader *reader, const char *what, const char *expected
   reader->problem->line = reader->line;
   snprintf(reader->problem->text, sizeof reader->problem->text, "%s: expected %s, got '%.*s'%s",
            what, expected, size, got.text, got.size > 40 ? "..." : "");
+  // A terminal does what it is told by some bytes.
+  for (char *at = reader->problem->text; *at; at++)
+    if ((unsigned char)*at < ' ' || *at == 127) *at = '?';
   return false;
 }
 
@@ -113,10 +116,10 @@ static bool is_text(struct field field, const char *text) {
 }
 
 static bool read_header(struct reader *reader, const struct field *fields, uint32_t count) {
-  bool has[COLUMNS] = {false};
+  bool has[KNOWN] = {false};
   for (uint32_t i = 0; i < count; i++) {
     reader->columns[i] = -1;
-    for (int column = 0; column < COLUMNS; column++) {
+    for (int column = 0; column < KNOWN; column++) {
       if (!is_text(fields[i], kColumns[column])) continue;
       if (has[column]) return refuse(reader, "names of columns", "each once", fields[i]);
       has[column] = true;
@@ -125,7 +128,7 @@ static bool read_header(struct reader *reader, const struct field *fields, uint3
   }
   reader->column_count = count;
   if (!has[ARRIVAL]) return refuse(reader, "names of columns", "one that is 'arrival'", fields[0]);
-  if (!has[FUNCTION] && reader->function_count > 1)
+  if (!has[FUNCTION] && reader->names->function_count > 1)
     return refuse(reader, "names of columns",
                   "one that is 'function', as the deployment has several", fields[0]);
   return true;
@@ -141,13 +144,13 @@ static bool has_no_header(struct reader *reader, const struct field *fields) {
 }
 
 static bool read_function(struct reader *reader, struct field field, uint32_t *function) {
-  for (*function = 0; *function < reader->function_count; ++*function)
-    if (is_text(field, reader->functions[*function])) return true;
+  for (*function = 0; *function < reader->names->function_count; ++*function)
+    if (is_text(field, reader->names->functions[*function])) return true;
   char expected[120] = "a function of the deployment:";
   size_t used = strlen(expected);
-  for (uint32_t i = 0; i < reader->function_count && used < sizeof expected - 1; i++) {
+  for (uint32_t i = 0; i < reader->names->function_count && used < sizeof expected - 1; i++) {
     int wrote = snprintf(expected + used, sizeof expected - used, "%s %s", i ? "," : "",
-                         reader->functions[i]);
+                         reader->names->functions[i]);
     used += wrote > 0 ? (size_t)wrote : 0;
   }
   return refuse(reader, "function", expected, field);
@@ -162,7 +165,7 @@ static bool read_call(struct reader *reader, const struct field *fields, uint32_
   call->function = 0;
   for (uint32_t i = 0; i < count && i < reader->column_count; i++) {
     int column = reader->columns[i];
-    if (column < 0) continue;
+    if (column < 0 || column == DEPLOYMENT) continue;
     if (column == FUNCTION) {
       if (!read_function(reader, fields[i], &call->function)) return false;
       continue;
@@ -180,6 +183,13 @@ static bool read_call(struct reader *reader, const struct field *fields, uint32_
   call->workload = values[WORKLOAD];
   call->service = values[SERVICE];
   return true;
+}
+
+static bool is_of_another(const struct reader *reader, const struct field *fields, uint32_t count) {
+  for (uint32_t i = 0; i < count && i < reader->column_count; i++)
+    if (reader->columns[i] == DEPLOYMENT && !is_text(fields[i], reader->names->deployment))
+      return true;
+  return false;
 }
 
 // Merge sort: calls that came at the same time stay as they are.
@@ -213,6 +223,7 @@ static bool read_all(struct reader *reader, struct trace **trace) {
       continue;
     }
     is_first = false;
+    if (is_of_another(reader, fields, count)) continue;
     if ((*trace)->count == capacity) {
       capacity = capacity ? 2 * capacity : 1024;
       *trace = xrealloc(*trace, sizeof **trace + capacity * sizeof *(*trace)->calls);
@@ -225,13 +236,9 @@ static bool read_all(struct reader *reader, struct trace **trace) {
                 (struct field){"", 0});
 }
 
-struct trace *trace_read(const char *text, size_t size, const char *const *functions,
-                         uint32_t function_count, struct trace_problem *problem) {
-  struct reader reader = {.at = text,
-                          .end = text + size,
-                          .functions = functions,
-                          .function_count = function_count,
-                          .problem = problem};
+struct trace *trace_read(const char *text, size_t size, const struct trace_names *names,
+                         struct trace_problem *problem) {
+  struct reader reader = {.at = text, .end = text + size, .names = names, .problem = problem};
   struct trace *trace = xcalloc(1, sizeof *trace);
   if (!read_all(&reader, &trace)) {
     free(trace);

@@ -4,12 +4,13 @@
 //   0.000,square,100,0.0102
 //   0.013,cube,250,
 //
-// The first line may name the columns, in any order; others than these four mean nothing here.
-// Without it they are in this order. `arrival` (seconds of any clock) is needed, `function` where
-// the deployment has several. `workload` is 100 where it is missing, as for a function without a
-// calculator. `service` is how many seconds the call took on a worker of the reference speed; where
-// it is missing its workload says it. Lines that are empty or begin with # mean nothing. The calls
-// may come in any order; the first one is at 0.
+// The first line may name the columns, in any order. Others than these four mean nothing here, but
+// for `deployment`: lines that name another one are passed over. Without such a line they are in this
+// order. `arrival` (seconds of any clock) is needed, `function` where the deployment has several.
+// `workload` is 100 where it is missing, as for a function without a calculator. `service` is how
+// many seconds the call took on a worker of the reference speed; where it is missing its workload
+// says it. Lines that are empty or begin with # mean nothing. The calls may come in any order; the
+// first one is at 0.
 #pragma once
 
 #include <stddef.h>
@@ -33,7 +34,13 @@ struct trace_problem {
   char text[200];
 };
 
+struct trace_names {
+  const char *deployment;
+  const char *const *functions;
+  uint32_t function_count;
+};
+
 /// Reads a text of at most 2^32 lines. NULL: it is none, `problem` says why. The caller frees with
 /// free().
-struct trace *trace_read(const char *text, size_t size, const char *const *functions,
-                         uint32_t function_count, struct trace_problem *problem);
+struct trace *trace_read(const char *text, size_t size, const struct trace_names *names,
+                         struct trace_problem *problem);

@@ -19,20 +19,23 @@ static const char kSimulation[] = "farside.simulation", kTrace[] = "farside.trac
 static int l_read_trace(lua_State *L) {
   size_t size;
   const char *text = luaL_checklstring(L, 1, &size);
+  struct trace_names names = {.deployment = luaL_checkstring(L, 3)};
   luaL_checktype(L, 2, LUA_TTABLE);
   uint32_t count = (uint32_t)lua_objlen(L, 2);
-  const char **names = lua_newuserdata(L, (count + 1) * sizeof *names);
+  const char **functions = lua_newuserdata(L, (count + 1) * sizeof *functions);
   for (uint32_t i = 0; i < count; i++) {
     lua_rawgeti(L, 2, (int)i + 1);
-    names[i] = luaL_checkstring(L, -1);  // the list keeps it
+    functions[i] = luaL_checkstring(L, -1);  // the list keeps it
     lua_pop(L, 1);
   }
+  names.functions = functions;
+  names.function_count = count;
   struct trace **place = lua_newuserdata(L, sizeof(struct trace *));
   *place = NULL;
   luaL_getmetatable(L, kTrace);
   lua_setmetatable(L, -2);
   struct trace_problem problem;
-  *place = trace_read(text, size, names, count, &problem);
+  *place = trace_read(text, size, &names, &problem);
   if (*place) {
     lua_pushnumber(L, (lua_Number)(*place)->count);
     lua_pushnumber(L, (*place)->calls[(*place)->count - 1].arrival);

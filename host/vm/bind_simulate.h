@@ -4,7 +4,8 @@
 
 /// Adds `simulation`, `read_trace` and `clairvoyant` to the table on top of the stack.
 ///
-/// read_trace(text, names of functions) -> trace, count of calls, seconds; or nil, line, problem
+/// read_trace(text, names of functions, deployment) -> trace, count of calls, seconds; or nil, line,
+/// problem
 /// simulation{policy =, seed =, arrivals = {...}, kinds = {{...}...}, functions = {{...}...},
 ///            scaling = {...}, changes = {{...}...}, ...} -> simulation; the fields are those of
 ///            simulate.h; whoever calls it has checked them

@@ -54,6 +54,12 @@ describe('farside simulate', function()
     assert.truthy(process.out:find('"seconds":5,', 1, true), process.out)
   end)
 
+  it('passes over the calls of other deployments in a trace', function()
+    local trace = host.script('calls.csv', 'arrival,deployment,function\n0,shapes,square\n1,colours,red\n2,shapes,cube\n')
+    local process = simulate('--trace', trace, '--fixed', '--json')
+    assert.truthy(process.out:find('"calls":2,', 1, true), process.err)
+  end)
+
   it('draws a picture', function()
     local path = host.folder() .. '/picture.svg'
     assert.equal(0, simulate('--fixed', '--arrivals', 'burst:1:5:30:100', '--svg', path).code)

@@ -164,6 +164,9 @@ void judge_outcome(struct world *world, const struct action *action) {
     check_result(world, record, action);
   else
     check_error(world, record, action);
+  bool is_somewhere = counts_of(world, record) != &world->nowhere;
+  REQUIRE(world, record->ended || record->run || !is_somewhere, "call %u ends, and nobody is told",
+          record->number);
   if (record->where == ATTACHED)
     key_outcome(world, record, action);
   else if (record->run)

@@ -139,6 +139,7 @@ static void open_router(struct world *world) {
   struct router_options options = {chance_next(&world->chance), world->epoch, world->heartbeat,
                                    world->misses, world->ahead};
   world->router = router_new(&options);
+  router_tell_ended(world->router, ended_told, world);
   for (uint32_t i = 0; i < world->app_count; i++) {
     struct app *app = &world->apps[i];
     app->first_worker = world->seat_count;

@@ -14,6 +14,7 @@
 //   judge.c      holds each action of the router against that
 //   ahead.c      the same for calls that are handed ahead
 //   counts.c     what the router has to have counted in the end
+//   ended.c      what is told of calls that have ended
 #pragma once
 
 #include <stdbool.h>
@@ -116,6 +117,7 @@ struct record {
   bool result;           // the outcome was a result
   bool heard;            // it has reached its client
   bool told;             // its client has taken it
+  bool ended;            // the router has told of its end
   int refusal;           // the enum error_name with which it has to be refused, or -1
   uint32_t incarnation;  // of its client
   int64_t admitted, deadline, queue_deadline, answered_at;
@@ -480,6 +482,9 @@ void records_close(struct world *world);
 /// Of the function of `record`; of none that counts, if there is none.
 struct counts *counts_of(struct world *world, const struct record *record);
 void counts_judge(struct world *world);
+
+// ended.c
+void ended_told(void *owner, const struct router_ended *ended);
 
 // truth.c
 void truth_arrives(struct world *world, struct record *record, struct message *message);

@@ -156,10 +156,10 @@ local function capacity_of(kinds)
 end
 
 --- Calls out of a file. Returns arrivals.
-local function from_trace(given, names, kinds)
+local function from_trace(given, name, names, kinds)
   local text, problem = read_file(given.trace)
   if not text then return nil, problem end
-  local trace, count, seconds = native.read_trace(text, names)
+  local trace, count, seconds = native.read_trace(text, names, name)
   if not trace then return nil, ('%s:%d: %s'):format(given.trace, count, seconds) end
   local reference
   reference, problem = number(given, 'reference', kinds[1].speed, 0, true)
@@ -225,7 +225,7 @@ local function options_of(given, app)
   for i, remote in ipairs(app.functions) do names[i] = remote.name end
   local arrivals
   if given.trace then
-    arrivals, problem = from_trace(given, names, kinds)
+    arrivals, problem = from_trace(given, app.name, names, kinds)
   else
     arrivals, problem = made_up(given, kinds)
   end
