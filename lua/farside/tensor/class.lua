@@ -286,6 +286,11 @@ function Tensor.gather(self, to)
   end)
 end
 
+--- The elements of a tensor on the host that lie in order, as a pointer to bytes and their number.
+function Tensor.bytes_of(self)
+  return ffi.cast('uint8_t *', self:data()), self:count() * self._dtype.size
+end
+
 --- The same tensor if it is on the host, else a copy there.
 function Tensor.on_host(self)
   return self.device == 'cpu' and self or self:to 'cpu'

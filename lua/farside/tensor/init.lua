@@ -214,6 +214,31 @@ function M.from(value, dtype, shape)
   return made
 end
 
+-- Files ---------------------------------------------------------------------------------------------------------------
+
+local FORMATS = { npy = 'farside.tensor.npy', safetensors = 'farside.tensor.safetensors' }
+
+local function format_of(what, path)
+  local format = type(path) == 'string' and FORMATS[path:match '%.(%w+)$']
+  if not format then
+    error(('%s: expected the name of a .npy or .safetensors file, got %s'):format(what, check.describe(path)), 3)
+  end
+  return require(format)
+end
+
+--- Loads a file: a tensor of a .npy; of a .safetensors a table of tensors by name, and its metadata. They lie in the file's
+-- pages until they are written to or moved.
+function M.load(path)
+  local format = format_of('tensor.load', path)
+  return format.load(path)
+end
+
+--- Saves a tensor as .npy, or tensors by name as .safetensors, with metadata (texts by text) there.
+function M.save(path, value, metadata)
+  local format = format_of('tensor.save', path)
+  format.save(path, value, metadata)
+end
+
 function Tensor:__tostring()
   local host = Tensor.on_host(self)
   return print_tensor.head(self) .. '\n' .. print_tensor.elements(host)

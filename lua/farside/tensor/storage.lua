@@ -39,6 +39,11 @@ function M.adopt(pointer, bytes, keeper)
   return { pointer = host:adopt(pointer, bytes), bytes = bytes, device = 'cpu', keeper = keeper }
 end
 
+--- Memory that `keeper` maps from a file, which counts as no tensor's.
+function M.map(pointer, bytes, keeper)
+  return { pointer = pointer, bytes = bytes, device = 'cpu', keeper = keeper }
+end
+
 --- Bytes in use by tensors, in memory that waits for the next, and in use at most so far.
 function M.memory()
   return { used = host.used, cached = host.cached, peak = host.peak }

@@ -1,0 +1,158 @@
+--- The JSON that a header of safetensors is: objects, lists, strings and whole numbers, strictly and no deeper than a few
+-- levels. Objects are given as their keys in order, and each of them stands once.
+local M = {}
+
+local MAX_DEPTH = 8
+local MAX_NUMBER = 2 ^ 53
+
+local Reader = {}
+Reader.__index = Reader
+
+--- `refuse(at, expected)` raises; `at` counts from 1.
+local function new_reader(text, refuse)
+  return setmetatable({ text = text, at = 1, refuse = refuse }, Reader)
+end
+
+function Reader:expect(condition, expected)
+  if not condition then self.refuse(self.at, expected) end
+end
+
+--- Passes blanks and returns the next character, '' at the end.
+function Reader:peek()
+  self.at = self.text:find('[^ \t\r\n]', self.at) or #self.text + 1
+  return self.text:sub(self.at, self.at)
+end
+
+function Reader:pass(character)
+  self:expect(self:peek() == character, ('"%s"'):format(character))
+  self.at = self.at + 1
+end
+
+local ESCAPES = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
+
+local function utf8_of(code)
+  if code < 0x80 then return string.char(code) end
+  if code < 0x800 then return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64) end
+  if code < 0x10000 then
+    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
+  end
+  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
+    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
+end
+
+--- The code point of \uXXXX, or of two of them.
+function Reader:code_point()
+  local digits = self.text:match('^u(%x%x%x%x)', self.at)
+  self:expect(digits, 'four hexadecimal digits behind "\\u"')
+  local code = tonumber(digits, 16)
+  self.at = self.at + 5
+  if code < 0xd800 or code > 0xdfff then return code end
+  local low = code < 0xdc00 and self.text:match('^\\u([dD][c-fC-F]%x%x)', self.at)
+  self:expect(low, 'both halves of a surrogate pair')
+  self.at = self.at + 6
+  return 0x10000 + (code - 0xd800) * 1024 + tonumber(low, 16) - 0xdc00
+end
+
+function Reader:string()
+  self:pass '"'
+  local parts = {}
+  while true do
+    local plain = self.text:match('^[^"\\%z\1-\31]*', self.at)
+    parts[#parts + 1] = plain
+    self.at = self.at + #plain
+    local stop = self.text:sub(self.at, self.at)
+    self:expect(stop ~= '', 'the end of a string')
+    if stop == '"' then break end
+    self:expect(stop == '\\', 'no control character in a string')
+    self.at = self.at + 1
+    local escape = self.text:sub(self.at, self.at)
+    if escape == 'u' then
+      parts[#parts + 1] = utf8_of(self:code_point())
+    else
+      self:expect(ESCAPES[escape], 'an escape like \\n')
+      parts[#parts + 1] = ESCAPES[escape]
+      self.at = self.at + 1
+    end
+  end
+  self.at = self.at + 1
+  return table.concat(parts)
+end
+
+function Reader:number()
+  local digits = self.text:match('^%d+', self.at)
+  self:expect(digits and (digits == '0' or digits:sub(1, 1) ~= '0'), 'a whole number')
+  local after = self.text:sub(self.at + #digits, self.at + #digits)
+  self:expect(not after:find '[.eE]' and tonumber(digits) <= MAX_NUMBER, 'a whole number of at most 2^53')
+  self.at = self.at + #digits
+  return tonumber(digits)
+end
+
+function Reader:list(depth)
+  local list = {}
+  self:pass '['
+  while self:peek() ~= ']' do
+    if #list > 0 then
+      self:pass ','
+      self:peek()
+    end
+    list[#list + 1] = self:value(depth + 1)
+  end
+  self.at = self.at + 1
+  return list
+end
+
+--- { keys = in order, values = by key, at = where each value stands, by key }
+function Reader:object(depth)
+  local object = { keys = {}, values = {}, at = {} }
+  self:pass '{'
+  while self:peek() ~= '}' do
+    if #object.keys > 0 then
+      self:pass ','
+      self:peek()
+    end
+    local start = self.at
+    local key = self:string()
+    if object.at[key] then
+      self.at = start
+      self:expect(false, 'each key once')
+    end
+    self:pass ':'
+    self:peek()
+    object.keys[#object.keys + 1], object.at[key] = key, self.at
+    object.values[key] = self:value(depth + 1)
+  end
+  self.at = self.at + 1
+  return object
+end
+
+function Reader:value(depth)
+  self:expect(depth <= MAX_DEPTH, ('at most %d levels'):format(MAX_DEPTH))
+  local first = self:peek()
+  if first == '{' then return self:object(depth) end
+  if first == '[' then return self:list(depth) end
+  if first == '"' then return self:string() end
+  self:expect(first:find '%d', 'an object, a list, a string or a whole number')
+  return self:number()
+end
+
+--- Reads an object and nothing behind it but blanks.
+---@param refuse function(at, expected) raises
+function M.object(text, refuse)
+  local reader = new_reader(text, refuse)
+  reader:peek()
+  local object = reader:object(1)
+  reader:expect(reader:peek() == '', 'nothing behind the object')
+  return object
+end
+
+local function escape(character)
+  local names = { ['"'] = '\\"', ['\\'] = '\\\\', ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t' }
+  return names[character] or ('\\u%04x'):format(character:byte())
+end
+
+--- A string with its quotation marks.
+function M.quote(text)
+  return '"' .. text:gsub('[%z\1-\31"\\]', escape) .. '"'
+end
+
+return M

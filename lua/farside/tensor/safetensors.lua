@@ -1,0 +1,190 @@
+--- safetensors: tensors by name in a file, as Hugging Face describes it (github.com/huggingface/safetensors).
+--
+--     u64 length of the header | header | elements
+--
+-- The header is JSON: {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}},
+-- with offsets from the end of the header. The elements of all tensors fill the rest, without gaps or overlaps.
+local Tensor = require 'farside.tensor.class'
+local check = require 'farside.check'
+local dtypes = require 'farside.tensor.dtype'
+local files = require 'farside.tensor.file'
+local json = require 'farside.tensor.json'
+local shapes = require 'farside.tensor.shape'
+
+local M = {}
+
+local METADATA = '__metadata__'
+local ALIGN = 8
+local LEVEL = 4  -- of who called tensor.save, seen from the checks
+local MAX_HEADER = 100 * 1000 * 1000
+
+local NAMES = { f64 = 'F64', f32 = 'F32', f16 = 'F16', bf16 = 'BF16', i64 = 'I64', i32 = 'I32', u8 = 'U8', bool = 'BOOL' }
+local DTYPES = {}
+for name, other in pairs(NAMES) do DTYPES[other] = name end
+
+local KNOWN = 'F64, F32, F16, BF16, I64, I32, U8, BOOL'
+
+-- Reading -------------------------------------------------------------------------------------------------------------
+
+--- The header as an object, and the offset behind it.
+local function read_header(file)
+  local length = file:number(0, 8, "the header's length")
+  if length > MAX_HEADER then file:refuse(0, 'expected a header of at most %d bytes, got %.0f', MAX_HEADER, length) end
+  local text = file:read(8, length, 'the header')
+  local object = json.object(text, function(at, expected)
+    file:refuse(8 + at - 1, 'expected %s in the header, got %s', expected, files.shown(text, at))
+  end)
+  return object, 8 + length
+end
+
+local function is_list(value)
+  if type(value) ~= 'table' or value.keys then return false end
+  for _, number in ipairs(value) do
+    if type(number) ~= 'number' then return false end
+  end
+  return true
+end
+
+--- Checks what the header says of one tensor: { dtype, shape, first, last }.
+local function read_entry(name, entry, refuse)
+  if type(entry) ~= 'table' or not entry.keys then refuse('expected an object for %q', name) end
+  local fields = entry.values
+  for _, key in ipairs(entry.keys) do
+    if key ~= 'dtype' and key ~= 'shape' and key ~= 'data_offsets' then
+      refuse('expected dtype, shape and data_offsets for %q, got %q', name, key)
+    end
+  end
+  local dtype = dtypes.types[DTYPES[fields.dtype]]
+  if not dtype then
+    refuse('expected one of the dtypes %s for %q, got %s', KNOWN, name, check.describe(fields.dtype))
+  end
+  if not is_list(fields.shape) then refuse('expected a list of sizes as shape of %q', name) end
+  local shape, problem = shapes.check(fields.shape)
+  if not shape then refuse('shape of %q: %s', name, problem) end
+  local offsets = fields.data_offsets
+  if not is_list(offsets) or #offsets ~= 2 then refuse('expected two numbers as data_offsets of %q', name) end
+  local bytes = shapes.count(shape) * dtype.size
+  if offsets[2] - offsets[1] ~= bytes then
+    refuse('expected data_offsets of %q that are %.0f bytes apart, for %s of %s, got %.0f and %.0f', name, bytes,
+      shapes.describe(shape), dtype.name, offsets[1], offsets[2])
+  end
+  return { name = name, dtype = dtype, shape = shape, first = offsets[1], last = offsets[2] }
+end
+
+--- The elements fill what is behind the header.
+local function check_layout(file, start, entries)
+  local sorted = { unpack(entries) }
+  table.sort(sorted, function(a, b)
+    if a.first ~= b.first then return a.first < b.first end
+    return a.last < b.last
+  end)
+  local at = 0
+  for _, entry in ipairs(sorted) do
+    if entry.first ~= at then
+      file:refuse(start + at, 'expected the elements of a tensor, got %s %q at %.0f', entry.first > at and
+        'a gap before' or 'an overlap with', entry.name, start + entry.first)
+    end
+    at = entry.last
+  end
+  if start + at ~= file.size then
+    file:refuse(start + at, 'expected the end of the file, got %s', start + at < file.size and
+      ('%.0f bytes that belong to no tensor'):format(file.size - start - at) or
+      ('it %.0f bytes too early'):format(start + at - file.size))
+  end
+end
+
+local function read_metadata(object, refuse)
+  if type(object) ~= 'table' or not object.keys then refuse('expected an object of texts as %s', METADATA) end
+  for key, value in pairs(object.values) do
+    if type(value) ~= 'string' then refuse('expected a text for %q in %s', key, METADATA) end
+  end
+  return object.values
+end
+
+--- Loads a file: its tensors by name, which lie in it, and its metadata.
+---@return table<string, table> tensors
+---@return table<string, string> metadata
+function M.load(path)
+  local file = files.map(path)
+  local header, start = read_header(file)
+  local entries, metadata = {}, {}
+  for _, name in ipairs(header.keys) do
+    local function refuse(problem, ...) file:refuse(8 + header.at[name] - 1, problem, ...) end
+    if name == METADATA then
+      metadata = read_metadata(header.values[name], refuse)
+    else
+      entries[#entries + 1] = read_entry(name, header.values[name], refuse)
+    end
+  end
+  check_layout(file, start, entries)
+  local tensors = {}
+  for _, entry in ipairs(entries) do
+    tensors[entry.name] = file:tensor(start + entry.first, entry.dtype, entry.shape, shapes.strides(entry.shape),
+      entry.last - entry.first)
+  end
+  return tensors, metadata
+end
+
+-- Writing -------------------------------------------------------------------------------------------------------------
+
+local function check_tensors(path, tensors)
+  local names = {}
+  if type(tensors) ~= 'table' or Tensor.is(tensors) then
+    error(('%s: expected a table of tensors by name'):format(path), LEVEL)
+  end
+  for name, value in pairs(tensors) do
+    if type(name) ~= 'string' or name == METADATA then
+      error(('%s: expected names of tensors, got %s'):format(path, check.describe(name)), LEVEL)
+    end
+    if not Tensor.is(value) then
+      error(('%s: expected a tensor as %q, got %s'):format(path, name, check.describe(value)), LEVEL)
+    end
+    names[#names + 1] = name
+  end
+  -- The widest elements come first, so that all lie as their types need it.
+  table.sort(names, function(a, b)
+    local wide, narrow = tensors[a]._dtype.size, tensors[b]._dtype.size
+    if wide ~= narrow then return wide > narrow end
+    return a < b
+  end)
+  return names
+end
+
+local function metadata_text(path, metadata)
+  local parts = {}
+  for _, key in ipairs(check.sorted_keys(metadata)) do
+    if type(key) ~= 'string' or type(metadata[key]) ~= 'string' then
+      error(('%s: expected metadata of texts by text, got %s for %s'):format(path, check.describe(metadata[key]),
+        check.describe(key)), LEVEL)
+    end
+    parts[#parts + 1] = json.quote(key) .. ':' .. json.quote(metadata[key])
+  end
+  return json.quote(METADATA) .. ':{' .. table.concat(parts, ',') .. '}'
+end
+
+--- Saves tensors by name.
+---@param metadata table<string, string>?
+function M.save(path, tensors, metadata)
+  local names, parts, at = check_tensors(path, tensors), {}, 0
+  if metadata then parts[1] = metadata_text(path, metadata) end
+  for _, name in ipairs(names) do
+    local tensor = tensors[name]
+    local bytes = tensor:count() * tensor._dtype.size
+    parts[#parts + 1] = ('%s:{"dtype":"%s","shape":[%s],"data_offsets":[%.0f,%.0f]}'):format(json.quote(name),
+      NAMES[tensor.dtype], table.concat(tensor.shape, ','), at, at + bytes)
+    at = at + bytes
+  end
+  local text = '{' .. table.concat(parts, ',') .. '}'
+  text = text .. (' '):rep(-#text % ALIGN)
+  files.write(path, function(put)
+    local length = {}
+    for i = 0, 7 do length[i + 1] = string.char(math.floor(#text / 256 ^ i) % 256) end
+    put(table.concat(length) .. text)
+    for _, name in ipairs(names) do
+      local host = Tensor.on_host(tensors[name]):contiguous()
+      put(Tensor.bytes_of(host))
+    end
+  end)
+end
+
+return M
