@@ -10,8 +10,9 @@
 enum { HORIZONS = 4, BUCKETS = 13 };
 
 static const double kHorizons[HORIZONS] = {2, 15, 60, 300};  // seconds
-static const double kSurprise = 3;                           // standard deviations
-static const int64_t kBucket = 5 * NANOSECONDS_PER_SECOND;   // BUCKETS - 1 of them are the 60 s
+static const double kSurprise = 3, kDoubt = 2;               // standard deviations
+static const double kStaffing = 0.3;
+static const int64_t kBucket = 5 * NANOSECONDS_PER_SECOND;  // BUCKETS - 1 of them are the 60 s
 static const int64_t kStep = 250 * NANOSECONDS_PER_MILLISECOND;
 static const int64_t kSlowStep = NANOSECONDS_PER_SECOND;
 static const double kRise = 0.2;        // of the size
@@ -175,7 +176,7 @@ static struct load measure(const struct autoscale *autoscale, const struct autos
   double longest = load.over[HORIZONS - 1], calls = view->waiting + view->running;
   load.now = load.over[load.horizon];
   // What is certain of a rise.
-  double chance = sqrt(variance[load.horizon]);
+  double chance = kDoubt * sqrt(variance[load.horizon]);
   if (load.now > longest + chance) load.now -= chance;
   if (load.now > longest && load.now > calls) load.now = longest > calls ? longest : calls;
   load.predicted =
@@ -233,6 +234,7 @@ static struct want want_of(struct autoscale *autoscale, const struct autoscale_v
   double least = options->min_load * load->price;
   struct want want = {.active = least, .rule = RULE_LEAST};
   raise_to(&want, load->predicted / options->target_util, RULE_LOAD);
+  raise_to(&want, load->predicted + kStaffing * sqrt(load->predicted), RULE_LOAD);
   bool late = view->waited > options->target_queue_time;
   int64_t pause = options->max_queue_time;
   if (late && options->target_queue_time < pause) pause = options->target_queue_time;

@@ -6,7 +6,7 @@
 // typical worker's time per second. It is smoothed over four horizons, 2 s, 15 s, 60 s and 300 s.
 // The longest counts, unless a shorter one differs from it by more than 3 standard deviations of
 // chance: then the load has changed. (Work that arrives at random instants at a rate r, w a call:
-// smoothed over h it has the variance r E[w^2] / 2h.) A rise counts without one such deviation. No
+// smoothed over h it has the variance r E[w^2] / 2h.) A rise counts without two such deviations. No
 // more load is believed than calls are in the deployment, beyond what the longest horizon says: a
 // few long calls are no burst.
 //
@@ -20,8 +20,12 @@
 //
 // Capacity wanted, in workers:
 //
-//   active     the most of  min_load  /  predicted / target_util  /  predicted + backlog / pause,
-//              where no call that waits counts for more than a worker
+//   active     the most of
+//                min_load
+//                predicted / target_util
+//                predicted + 0.3 * sqrt(predicted), which is more for few workers: these need more
+//                to spare for the same waits (square-root staffing, Halfin and Whitt 1981)
+//                predicted + backlog / pause, where no call that waits counts for more than a worker
 //   total      the most of  active  /  cold_mult * the larger one of load and min_load  /
 //              min_cold_load,  and at least cold_workers
 //

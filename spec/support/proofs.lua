@@ -128,7 +128,7 @@ end
 
 --- What it starts and stops to find its size, in the first waves, is none of a wave.
 function M.wave(waves)
-  local period, first = 50, 3
+  local period, first = 50, 5
   local before, summary = summary_of_waves(first, period), summary_of_waves(first + waves, period)
   local function each(up, down) return (summary[up] + summary[down] - before[up] - before[down]) / waves end
   return {
