@@ -18,6 +18,7 @@
 #include "../core/payload.h"
 #include "log.h"
 #include "page.h"
+#include "places.h"
 #include "spawn.h"
 #include "transport.h"
 #include "wait.h"
@@ -30,6 +31,7 @@ static const int64_t kGather = 20 * INT64_C(1000);
 enum {
   DIRECT = 4,   // with more workers to look at, the loop's epoll is cheaper
   REAP = 2000,  // ms for a killed process to go when all is closed
+  NO_DEVICE = UINT32_MAX
 };
 
 // A worker's process. Lives from local_start until its handles are closed.
@@ -43,6 +45,7 @@ struct process {
   struct transport *data, *control;
   struct log *log;
   struct page *page;
+  uint32_t device;  // GPU that it alone uses if there are enough; NO_DEVICE: there are none
   int failure;      // errno: it could not be started
   bool watched;     // `exit` is a handle
   bool reaped;      // its pid means nothing any more
@@ -283,13 +286,31 @@ static int open_page(struct process *process, struct ends *ends) {
   return ends->page < 0 ? ends->page : 0;
 }
 
+// The one with the fewest workers, the first of several.
+static uint32_t choose_device(const struct local *local) {
+  uint32_t devices = places_devices(), best = NO_DEVICE, least = 0;
+  for (uint32_t device = 0; device < devices; device++) {
+    uint32_t users = 0;
+    for (uint32_t i = 0; i < local->count; i++)
+      users += local->processes[i] && local->processes[i]->device == device;
+    if (best != NO_DEVICE && users >= least) continue;
+    best = device;
+    least = users;
+  }
+  return best;
+}
+
 static int spawn_with(struct process *process, struct ends *ends) {
   int error = open_data(ends->data);
   if (!error) error = open_pair(ends->control);
   if (!error) error = open_output(ends->output);
   if (!error) error = open_page(process, ends);
   if (error) return error;
+  char devices[128];
+  bool is_alone =
+      process->device != NO_DEVICE && places_device(process->device, devices, sizeof devices);
   struct spawn spawn = {.executable = process->local->executable,
+                        .devices = is_alone ? devices : NULL,
                         .data = ends->data[THEIRS],
                         .control = ends->control[THEIRS],
                         .page = ends->page,
@@ -346,6 +367,7 @@ void local_start(struct local *local, uint32_t worker, uint32_t generation, uint
                               .worker = worker,
                               .generation = generation,
                               .name = strdup(name),
+                              .device = choose_device(local),
                               .pidfd = -1,
                               .doom = INT64_MAX};
   if (!process->name) abort();

@@ -27,6 +27,8 @@ int spawn_clear(int fd) {
 
 // ---- environment ----
 
+#define DEVICES "CUDA_VISIBLE_DEVICES="
+
 static bool starts_with(const char *text, const char *start) {
   return !strncmp(text, start, strlen(start));
 }
@@ -39,13 +41,16 @@ static bool is_for_workers(const char *entry) {
          !starts_with(entry, "LUA_CPATH") && !starts_with(entry, "LUA_INIT");
 }
 
-// A list to be freed; the texts stay where they are.
-static char **make_environment(void) {
+// A list to be freed; the texts stay where they are. `devices` is an entry of its own, or NULL.
+static char **make_environment(char *devices) {
   size_t count = 0, kept = 0;
   while (environ && environ[count]) count++;
-  char **list = calloc(count + 1, sizeof *list);
-  for (size_t i = 0; list && i < count; i++)
+  char **list = calloc(count + 2, sizeof *list);
+  for (size_t i = 0; list && i < count; i++) {
+    if (devices && starts_with(environ[i], DEVICES)) continue;
     if (is_for_workers(environ[i])) list[kept++] = environ[i];
+  }
+  if (list && devices) list[kept] = devices;
   return list;
 }
 
@@ -89,7 +94,9 @@ static int start(const struct spawn *spawn, char **environment, pid_t *pid) {
 }
 
 int spawn_process(const struct spawn *spawn, pid_t *pid, int *pidfd) {
-  char **environment = make_environment();
+  char devices[256] = DEVICES;
+  if (spawn->devices) strncat(devices, spawn->devices, sizeof devices - sizeof DEVICES);
+  char **environment = make_environment(spawn->devices ? devices : NULL);
   if (!environment) return -ENOMEM;
   int error = start(spawn, environment, pid);
   free(environment);

@@ -7,6 +7,7 @@ struct spawn {
   const char *executable;
   int data, control, page;  // become the descriptors 3, 4, 5
   int output;               // becomes stdout and stderr; stdin is /dev/null
+  const char *devices;      // CUDA_VISIBLE_DEVICES; NULL: as here
 };
 
 /// Runs `executable worker` in a process group of its own, with default signals, all others of this

@@ -12,6 +12,7 @@
 #include "../io/wait.h"
 #include "bind_call.h"
 #include "bind_functions.h"
+#include "bind_scaling.h"
 #include "codec.h"
 
 static const char kHandle[] = "farside.handle";
@@ -103,6 +104,7 @@ static int l_deploy(lua_State *L) {
   lua_getfield(L, 2, "manifest");
   options.manifest = luaL_checklstring(L, -1, &options.manifest_size);
   options.workers = (uint32_t)bind_number(L, 2, "workers", 1);
+  options.scaling = bind_scaling(L, 2);
   struct session_bundle bundle;
   if (!read_bundle(L, &bundle)) return lua_error(L);
   lua_getfield(L, 2, "start");
@@ -299,6 +301,15 @@ static int l_status(lua_State *L) {
   set_number(L, "queued", status.queued);
   set_number(L, "running", status.running);
   set_number(L, "ready", status.ready);
+  set_number(L, "active", status.active);
+  set_number(L, "parked", status.parked);
+  set_number(L, "starting", status.starting);
+  set_number(L, "wanted", status.workers);
+  set_number(L, "active_wanted", status.active_wanted);
+  if (status.decision[0]) {
+    lua_pushstring(L, status.decision);
+    lua_setfield(L, -2, "decision");
+  }
   set_number(L, "calls", (double)status.calls);
   set_number(L, "dropped", (double)status.dropped);
   lua_createtable(L, (int)status.workers, 0);

@@ -11,6 +11,7 @@
 #include "../simulate/simulate.h"
 #include "../simulate/trace.h"
 #include "bind_functions.h"
+#include "bind_scaling.h"
 
 static const char kSimulation[] = "farside.simulation", kTrace[] = "farside.trace";
 
@@ -145,33 +146,6 @@ static const double *read_shares(lua_State *L, uint32_t *count) {
   return *count ? shares : NULL;
 }
 
-static int64_t nanoseconds(lua_State *L, int index, const char *key, int64_t otherwise) {
-  return (int64_t)(bind_number(L, index, key, (double)otherwise / 1e9) * 1e9);
-}
-
-// app.configure_autoscaling's parameters.
-static const struct autoscale_options *read_scaling(lua_State *L,
-                                                    struct autoscale_options *scaling) {
-  lua_getfield(L, 1, "scaling");
-  int index = lua_gettop(L);
-  if (lua_isnil(L, index)) return NULL;
-  *scaling = autoscale_defaults();
-  scaling->max_workers = (uint32_t)bind_number(L, index, "max_workers", scaling->max_workers);
-  scaling->cold_workers = (uint32_t)bind_number(L, index, "cold_workers", scaling->cold_workers);
-  scaling->start_burst = (uint32_t)bind_number(L, index, "start_burst", scaling->start_burst);
-  scaling->min_load = bind_number(L, index, "min_load", scaling->min_load);
-  scaling->target_util = bind_number(L, index, "target_util", scaling->target_util);
-  scaling->min_cold_load = bind_number(L, index, "min_cold_load", scaling->min_cold_load);
-  scaling->cold_mult = bind_number(L, index, "cold_mult", scaling->cold_mult);
-  scaling->max_queue_time = nanoseconds(L, index, "max_queue_time", scaling->max_queue_time);
-  scaling->target_queue_time =
-      nanoseconds(L, index, "target_queue_time", scaling->target_queue_time);
-  scaling->inactivity_timeout =
-      nanoseconds(L, index, "inactivity_timeout", scaling->inactivity_timeout);
-  luaL_argcheck(L, autoscale_valid(scaling), 1, "scaling: a parameter is out of its range");
-  return scaling;
-}
-
 // ---- simulations ----
 
 static struct simulation *check_simulation(lua_State *L) {
@@ -199,7 +173,6 @@ static int l_simulation(lua_State *L) {
                                          "power_of_two",      NULL};
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  struct autoscale_options scaling;
   struct simulation_options options = {
       .policy = (enum policy)field_option(L, 1, "policy", policies),
       .seed = (uint64_t)bind_number(L, 1, "seed", 1),
@@ -211,7 +184,7 @@ static int l_simulation(lua_State *L) {
   options.changes = read_changes(L, &options.change_count);
   options.functions = bind_functions(L, 1, &options.function_count);
   options.arrivals.shares = read_shares(L, &options.arrivals.function_count);
-  options.scaling = read_scaling(L, &scaling);
+  options.scaling = bind_scaling(L, 1);
   check_workers(L, &options);
   struct simulation **place = lua_newuserdata(L, sizeof(struct simulation *));
   *place = NULL;

@@ -1,11 +1,10 @@
-#define _GNU_SOURCE
 #include "native.h"
 
 #include <lauxlib.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "../io/places.h"
 #include "../io/sha256.h"
 #include "../io/wait.h"
 #include "bind_client.h"
@@ -19,9 +18,12 @@ static int l_now(lua_State *L) {
 }
 
 static int l_usable_cores(lua_State *L) {
-  cpu_set_t cores;
-  int count = sched_getaffinity(0, sizeof cores, &cores) ? 1 : CPU_COUNT(&cores);
-  lua_pushinteger(L, count);
+  lua_pushinteger(L, (lua_Integer)places_cores());
+  return 1;
+}
+
+static int l_usable_devices(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)places_devices());
   return 1;
 }
 
@@ -48,6 +50,7 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
   static const luaL_Reg functions[] = {
       {"now", l_now},
       {"usable_cores", l_usable_cores},
+      {"usable_devices", l_usable_devices},
       {"is_terminal", l_is_terminal},
       {"sha256", l_sha256},
       {NULL, NULL},

@@ -157,6 +157,8 @@ function api.configure_autoscaling(self, options)
   local problem = self.number and 'app.configure_autoscaling: expected before the workers start, got after it'
   problem = problem or scaling.merge(self.scaling, options)
   if problem then error(problem, 2) end
+  self.follows_load = self.follows_load or scaling.follows_load(options)
+  self.limits_workers = self.limits_workers or options.max_workers ~= nil
 end
 
 -- Completion --------------------------------------------------------------------------------------------------------
@@ -322,6 +324,7 @@ function Deployment:start()
     error(Error.new { name = 'ConfigError', executed = 'no', where = 'sdk', key = 'file',
       message = self.position .. 'a deployment must be declared in a file: workers load it too' }, 0)
   end
+  local workers, plan = scaling.plan(self.scaling, self.follows_load, self.limits_workers)
   local handle = future.handle()
   local number, err = handle:deploy {
     name = self.name,
@@ -331,7 +334,8 @@ function Deployment:start()
     hash = self.hash,
     files = self.hashes,
     start = start_of(self),
-    workers = math.min(self.scaling.max_workers, native.usable_cores()),
+    workers = workers,
+    scaling = plan,
     registry = self:class_registry(),
   }
   if not number then error(Error.new(err), 0) end
