@@ -267,6 +267,7 @@ function M.load(role)
     deployed = {}, calls = {}, answers = {}, cancelled = {}, null = M.null, opened = 0 }
   function native.now() return native.time end
   function native.usable_cores() return native.cores end
+  function native.usable_devices() return native.devices or 0 end
   function native.is_terminal() return native.terminal == true end
   function native.sha256(bytes) return ('%016x'):format(#bytes) end
   function native.array(t) return t end

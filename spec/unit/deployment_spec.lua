@@ -206,6 +206,26 @@ describe('configure_autoscaling', function()
     local square = deploy(SQUARE .. 'app.configure_autoscaling { max_workers = 3 }\nreturn square')
     square:spawn(1)
     assert.equal(3, native.deployed[1].workers)
+    assert.is_nil(native.deployed[1].scaling)
+  end)
+
+  it('lets the load decide how many there are once it says more than a limit', function()
+    native.cores = 8
+    local square = deploy(SQUARE .. 'app.configure_autoscaling { cold_workers = 9 }\n'
+      .. 'app.configure_autoscaling { min_load = 7 }\nreturn square')
+    square:spawn(1)
+    local plan = native.deployed[1].scaling
+    assert.same({ 8, 8, 7, 8 }, { plan.max_workers, plan.cold_workers, plan.min_load, plan.start_burst })
+  end)
+
+  it('has one worker on each GPU, and more only for who sets max_workers', function()
+    native.cores, native.devices = 8, 2
+    deploy(SQUARE .. 'return square'):spawn(1)
+    assert.equal(2, native.deployed[1].workers)
+    fresh 'client'
+    native.cores, native.devices = 8, 2
+    deploy(SQUARE .. 'app.configure_autoscaling { max_workers = 5 }\nreturn square'):spawn(1)
+    assert.equal(5, native.deployed[1].workers)
   end)
 end)
 
