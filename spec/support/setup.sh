@@ -17,6 +17,7 @@ setup_need() {
 
 setup_need_build() {
   setup_need gcc command -v "${CC:-cc}"
+  setup_need g++ command -v "${CXX:-c++}"
   setup_need libc6-dev test -e /usr/include/stdio.h
   setup_need cmake command -v cmake
   setup_need ninja-build command -v ninja

@@ -1,0 +1,561 @@
+// How blocks run on the processor: fibers, barriers, a pool of threads, streams. Part of simt.h,
+// which says what it is for.
+#pragma once
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+#define SIMT_TSAN 1
+#define SIMT_UNSEEN __attribute__((noinline, no_sanitize("thread")))
+#else
+#define SIMT_TSAN 0
+#define SIMT_UNSEEN
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/common_interface_defs.h>
+#define SIMT_ASAN 1
+#else
+#define SIMT_ASAN 0
+#endif
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
+#ifndef SIMT_STACK
+#define SIMT_STACK \
+  (SIMT_ASAN || SIMT_TSAN ? 256 * 1024 : 64 * 1024)  // bytes of a fiber, a multiple of a page
+#endif
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+namespace simt {
+
+constexpr unsigned kWarpSize = 32;
+constexpr unsigned kMaxThreads = 1024;
+constexpr size_t kMaxShared = 227 * 1024;
+constexpr int kErrorConfiguration = 9;  // cudaErrorInvalidConfiguration
+
+// ---- A fiber and the switch from one stack to another.
+
+#ifdef __x86_64__
+using context = void *;  // the stack pointer; what the call has to keep lies above it
+
+__attribute__((naked, noinline)) inline void switch_context(context * /*from*/, context * /*to*/) {
+  __asm__ volatile(
+      "pushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n\t"
+      "movq %rsp, (%rdi)\n\tmovq (%rsi), %rsp\n\t"
+      "popq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\tret");
+}
+
+// The first switch to it returns into `entry`, with the stack aligned as after a call.
+inline void make_context(context *made, char *stack, void (*entry)()) {
+  void **top = reinterpret_cast<void **>(stack + SIMT_STACK) - 1;
+  *top = nullptr;
+  *--top = reinterpret_cast<void *>(entry);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  *made = top;
+}
+#else
+using context = ucontext_t;
+
+inline void switch_context(context *from, context *to) {
+  swapcontext(from, to);
+}
+
+inline void make_context(context *made, char *stack, void (*entry)()) {
+  getcontext(made);
+  made->uc_stack.ss_sp = stack;
+  made->uc_stack.ss_size = SIMT_STACK;
+  made->uc_link = nullptr;
+  makecontext(made, entry, 0);
+}
+#endif
+
+enum state : unsigned char { RUNS, WAITS_FOR_BLOCK, WAITS_FOR_WARP, ENDED };
+
+struct fiber {
+  context at;
+  uint3 thread;
+  enum state state;
+  void *shadow;  // of its stack, for the address sanitizer
+  void *twin;    // for the thread sanitizer
+};
+
+// The exchange that the lanes of a warp are in. A lane can be one exchange ahead of another at
+// most, hence two rows of slots.
+struct warp {
+  uint32_t mask, arrived, generation;
+  uint64_t slots[2][kWarpSize];
+  uint32_t votes[2];
+  char order;  // its address orders the lanes for the thread sanitizer
+};
+
+// ---- What one thread of the pool needs to run blocks.
+
+struct launch {
+  const char *kernel;
+  dim3 grid, block;
+  size_t shared;
+  void (*call)(const void *);
+  const void *argument;
+};
+
+struct host {
+  const struct launch *launch;
+  dim3 grid, block;
+  uint3 at, thread;  // block and thread that run now
+  unsigned size, current, waiting, ended;
+  bool alone;  // threads run as a plain loop
+  char *dynamic;
+  size_t dynamic_size;
+  unsigned made;  // fibers that have a stack
+  char *stacks;
+  fiber *fibers;
+  warp *warps;
+  context main;
+  void *main_twin, *main_shadow;
+  const void *main_stack;
+  size_t main_stack_size;
+  char order_block, order_start, order_end;
+};
+
+inline thread_local host here;
+
+// Frees what a thread has when it ends. Apart from `here`, which would be slower to reach if it had
+// a destructor.
+struct farewell {
+  bool owns = false;
+  ~farewell() {
+    if (here.stacks) munmap(here.stacks, size_t{kMaxThreads} * SIMT_STACK);
+#if SIMT_TSAN
+    for (unsigned i = 0; i < here.made; ++i) __tsan_destroy_fiber(here.fibers[i].twin);
+#endif
+    free(here.fibers);
+    free(here.warps);
+    free(here.dynamic);
+  }
+};
+
+inline thread_local farewell at_end;
+inline thread_local int error_of_launch;
+
+#if SIMT_TSAN
+inline void release(char *order) {
+  __tsan_release(order);
+}
+inline void acquire(char *order) {
+  __tsan_acquire(order);
+}
+#else
+inline void release(char *) {}
+inline void acquire(char *) {}
+#endif
+
+// Ends the process. `other` is a thread that does otherwise than the one that runs.
+[[noreturn]] SIMT_UNSEEN inline void diverged(const char *what, unsigned other) {
+  host &h = here;
+  uint3 t = h.thread, o = h.fibers ? h.fibers[other].thread : uint3{0, 0, 0};
+  fprintf(stderr, "simt: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s thread (%u,%u,%u)\n",
+          h.launch->kernel, h.at.x, h.at.y, h.at.z, t.x, t.y, t.z, what, o.x, o.y, o.z);
+  abort();
+}
+
+// From the fiber that runs to the one that runs the block.
+SIMT_UNSEEN inline void leave_fiber() {
+  host &h = here;
+  fiber &f = h.fibers[h.current];
+#if SIMT_TSAN
+  __tsan_switch_to_fiber(h.main_twin, __tsan_switch_to_fiber_no_sync);
+#endif
+#if SIMT_ASAN
+  __sanitizer_start_switch_fiber(f.state == ENDED ? nullptr : &f.shadow, h.main_stack,
+                                 h.main_stack_size);
+#endif
+  switch_context(&f.at, &h.main);
+#if SIMT_ASAN
+  __sanitizer_finish_switch_fiber(f.shadow, &h.main_stack, &h.main_stack_size);
+#endif
+}
+
+// Runs a fiber until it waits or ends.
+SIMT_UNSEEN inline void enter_fiber(unsigned i) {
+  host &h = here;
+  fiber &f = h.fibers[i];
+  h.current = i;
+  h.thread = f.thread;
+#if SIMT_TSAN
+  __tsan_switch_to_fiber(f.twin, __tsan_switch_to_fiber_no_sync);
+#endif
+#if SIMT_ASAN
+  __sanitizer_start_switch_fiber(&h.main_shadow, h.stacks + size_t{i} * SIMT_STACK, SIMT_STACK);
+#endif
+  switch_context(&h.main, &f.at);
+#if SIMT_ASAN
+  __sanitizer_finish_switch_fiber(h.main_shadow, nullptr, nullptr);
+#endif
+}
+
+SIMT_UNSEEN inline void fiber_entry() {
+  host &h = here;
+#if SIMT_ASAN
+  __sanitizer_finish_switch_fiber(nullptr, &h.main_stack, &h.main_stack_size);
+#endif
+  acquire(&h.order_start);
+  h.launch->call(h.launch->argument);
+  release(&h.order_end);
+  h.fibers[h.current].state = ENDED;
+  ++h.ended;
+  leave_fiber();
+  abort();  // an ended fiber is never entered again
+}
+
+inline uint3 thread_at(unsigned i, const dim3 &block) {
+  return {i % block.x, i / block.x % block.y, i / block.x / block.y};
+}
+
+SIMT_UNSEEN inline void start_fiber(unsigned i) {
+  host &h = here;
+  fiber &f = h.fibers[i];
+  f.state = RUNS;
+  f.thread = thread_at(i, h.block);
+  make_context(&f.at, h.stacks + size_t{i} * SIMT_STACK, fiber_entry);
+  enter_fiber(i);
+}
+
+[[noreturn]] inline void out_of_memory() {
+  fprintf(stderr, "simt: no memory for the stacks of a block\n");
+  abort();
+}
+
+// Makes stacks for `size` threads. A page below each is unmapped, so that one that overflows ends
+// the process.
+SIMT_UNSEEN inline void make_fibers(unsigned size) {
+  host &h = here;
+  if (!h.stacks) {
+    void *memory = mmap(nullptr, size_t{kMaxThreads} * SIMT_STACK, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    h.fibers = static_cast<fiber *>(calloc(kMaxThreads, sizeof(fiber)));
+    h.warps = static_cast<warp *>(calloc(kMaxThreads / kWarpSize, sizeof(warp)));
+    if (memory == MAP_FAILED || !h.fibers || !h.warps) out_of_memory();
+    h.stacks = static_cast<char *>(memory);
+  }
+  for (; h.made < size; ++h.made) {
+    mprotect(h.stacks + size_t{h.made} * SIMT_STACK, 4096, PROT_NONE);
+#if SIMT_TSAN
+    h.fibers[h.made].twin = __tsan_create_fiber(0);
+#endif
+  }
+}
+
+// ---- Barriers.
+
+SIMT_UNSEEN inline void barrier() {
+  host &h = here;
+  if (h.size == 1) return;
+  if (h.alone) diverged("waits at a barrier that was not met by", 0);
+  release(&h.order_block);
+  h.fibers[h.current].state = WAITS_FOR_BLOCK;
+  ++h.waiting;
+  leave_fiber();
+  acquire(&h.order_block);
+}
+
+// Waits until all lanes of the mask are here. Returns which of the two rows of slots this exchange
+// uses.
+SIMT_UNSEEN inline unsigned warp_exchange(uint32_t mask, uint64_t value, bool vote) {
+  host &h = here;
+  if (h.alone && h.size > 1) diverged("meets lanes of its warp, which was not done by", 0);
+  unsigned lane = h.current % kWarpSize, first = h.current - lane;
+  unsigned there = h.size - first < kWarpSize ? h.size - first : kWarpSize;
+  if (there < kWarpSize) mask &= (1u << there) - 1;  // lanes that the block does not have
+  warp &w = h.warps[h.current / kWarpSize];
+  if (!(mask >> lane & 1)) diverged("is not in its own mask in a meeting of lanes, unlike", first);
+  if (w.arrived && w.mask != mask)
+    diverged("names other lanes in a meeting than a lane after", first);
+  unsigned row = w.generation % 2;
+  if (!w.arrived) w.votes[row] = 0;
+  w.mask = mask;
+  w.arrived |= 1u << lane;
+  w.slots[row][lane] = value;
+  if (vote) w.votes[row] |= 1u << lane;
+  release(&w.order);
+  if (w.arrived == mask) {
+    w.arrived = 0;
+    ++w.generation;
+    for (unsigned i = 0; i < there; ++i) {
+      if (mask >> i & 1) h.fibers[first + i].state = RUNS;
+    }
+  } else {
+    h.fibers[h.current].state = WAITS_FOR_WARP;
+    leave_fiber();
+  }
+  acquire(&w.order);
+  return row;
+}
+
+// ---- Running a block and a grid.
+
+// No fiber can go on: all wait for the block, or some never come.
+SIMT_UNSEEN inline void open_barrier() {
+  host &h = here;
+  if (h.waiting == h.size) {
+    h.waiting = 0;
+    for (unsigned i = 0; i < h.size; ++i) h.fibers[i].state = RUNS;
+    return;
+  }
+  unsigned waits = 0, ended = h.size;
+  for (unsigned i = h.size; i-- > 0;) {
+    if (h.fibers[i].state == ENDED) ended = i;
+    if (h.fibers[i].state == WAITS_FOR_WARP) waits = i;
+  }
+  for (unsigned i = 0; i < h.size && h.fibers[waits].state == ENDED; ++i) waits = i;
+  h.thread = h.fibers[waits].thread;
+  if (h.fibers[waits].state == WAITS_FOR_WARP) {
+    diverged("waits for lanes of its warp that do not come, unlike", ended < h.size ? ended : 0);
+  }
+  if (ended < h.size) diverged("waits at a barrier, without which ended", ended);
+  for (unsigned i = 0; i < h.size; ++i) {
+    if (h.fibers[i].state != WAITS_FOR_BLOCK) ended = i;
+  }
+  diverged("waits at a barrier, unlike", ended);
+}
+
+SIMT_UNSEEN inline void run_fibers() {
+  host &h = here;
+  for (unsigned i = 1; i < h.size; ++i) start_fiber(i);
+  while (h.ended < h.size) {
+    bool moved = false;
+    for (unsigned i = 0; i < h.size; ++i) {
+      if (h.fibers[i].state != RUNS) continue;
+      enter_fiber(i);
+      moved = true;
+    }
+    if (!moved) open_barrier();
+  }
+}
+
+SIMT_UNSEEN inline void run_block(uint3 at) {
+  host &h = here;
+  h.at = at;
+  h.waiting = h.ended = h.current = 0;
+  h.alone = h.size == 1;
+  h.thread = {0, 0, 0};
+  if (h.size == 1) {
+    h.launch->call(h.launch->argument);
+    return;
+  }
+  memset(h.warps, 0, (h.size + kWarpSize - 1) / kWarpSize * sizeof(warp));
+  acquire(&h.order_end);
+  release(&h.order_start);
+  start_fiber(0);
+  if (!SIMT_TSAN && h.fibers[0].state == ENDED) {
+    h.alone = true;
+    for (unsigned i = 1; i < h.size; ++i) {
+      h.current = i;
+      h.thread = thread_at(i, h.block);
+      h.launch->call(h.launch->argument);
+    }
+    return;
+  }
+  run_fibers();
+}
+
+// Sets this thread up for a launch, and runs blocks until none is left.
+SIMT_UNSEEN inline void run_blocks(const struct launch &launch, uint64_t *next, uint64_t count) {
+  host &h = here;
+  h.launch = &launch;
+  h.grid = launch.grid;
+  h.block = launch.block;
+  h.size = launch.block.x * launch.block.y * launch.block.z;
+  at_end.owns = true;
+  if (h.size > 1) make_fibers(h.size);
+  if (h.dynamic_size < launch.shared) {
+    free(h.dynamic);
+    h.dynamic_size = (launch.shared + 63) / 64 * 64;
+    h.dynamic = static_cast<char *>(aligned_alloc(64, h.dynamic_size));
+    if (!h.dynamic) out_of_memory();
+  }
+#if SIMT_TSAN
+  h.main_twin = __tsan_get_current_fiber();
+#endif
+  for (;;) {
+    uint64_t i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED);
+    if (i >= count) break;
+    run_block({static_cast<unsigned>(i % h.grid.x), static_cast<unsigned>(i / h.grid.x % h.grid.y),
+               static_cast<unsigned>(i / h.grid.x / h.grid.y)});
+  }
+  acquire(&h.order_end);
+}
+
+// Threads that help a launch. Who launches runs blocks too, and waits only for helpers that have
+// joined in.
+struct pool {
+  pthread_mutex_t turn =
+      PTHREAD_MUTEX_INITIALIZER;  // one launch at a time is helped, others run alone
+  pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // guards the rest
+  pthread_cond_t wake = PTHREAD_COND_INITIALIZER, idle = PTHREAD_COND_INITIALIZER;
+  const struct launch *launch = nullptr;
+  uint64_t next = 0, count = 0, number = 0;
+  unsigned started = 0, joined = 0, threads = 0;
+};
+
+inline pool helpers;
+
+inline unsigned threads(unsigned set = 0) {
+  if (set) __atomic_store_n(&helpers.threads, set < 256 ? set : 256, __ATOMIC_RELAXED);
+  unsigned now = __atomic_load_n(&helpers.threads, __ATOMIC_RELAXED);
+  if (now) return now;
+  cpu_set_t cpus;
+  int count = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+  now = static_cast<unsigned>(count < 256 ? count : 256);
+  __atomic_store_n(&helpers.threads, now, __ATOMIC_RELAXED);
+  return now;
+}
+
+inline void *help(void *) {
+  pool &p = helpers;
+  uint64_t seen = 0;
+  pthread_mutex_lock(&p.lock);
+  for (;;) {
+    while (!p.launch || p.number == seen || p.joined + 1 >= threads()) {
+      pthread_cond_wait(&p.wake, &p.lock);
+    }
+    seen = p.number;
+    ++p.joined;
+    const struct launch *launch = p.launch;
+    pthread_mutex_unlock(&p.lock);
+    run_blocks(*launch, &p.next, p.count);
+    pthread_mutex_lock(&p.lock);
+    --p.joined;
+    pthread_cond_signal(&p.idle);
+  }
+  return nullptr;
+}
+
+// Starts threads that are not there yet. They take no signals: those are for the program's own
+// threads.
+inline void start_helpers(unsigned wanted) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  while (helpers.started < wanted && pthread_create(&thread, nullptr, help, nullptr) == 0) {
+    pthread_detach(thread);
+    ++helpers.started;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+inline void run_helped(const struct launch &launch, uint64_t count, unsigned wanted) {
+  pool &p = helpers;
+  pthread_mutex_lock(&p.lock);
+  start_helpers(wanted);
+  p.launch = &launch;
+  p.next = 0;
+  p.count = count;
+  ++p.number;
+  pthread_cond_broadcast(&p.wake);
+  pthread_mutex_unlock(&p.lock);
+  run_blocks(launch, &p.next, count);
+  pthread_mutex_lock(&p.lock);
+  p.launch = nullptr;
+  while (p.joined) pthread_cond_wait(&p.idle, &p.lock);
+  pthread_mutex_unlock(&p.lock);
+}
+
+inline void run_grid(const struct launch &launch) {
+  uint64_t count = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
+  uint64_t size = uint64_t{launch.block.x} * launch.block.y * launch.block.z;
+  if (count == 0 || size == 0 || size > kMaxThreads || launch.shared > kMaxShared) {
+    error_of_launch = kErrorConfiguration;
+    return;
+  }
+  unsigned wanted = threads() - 1;
+  if (wanted > count - 1) wanted = static_cast<unsigned>(count - 1);
+  if (wanted == 0 || pthread_mutex_trylock(&helpers.turn) != 0) {
+    uint64_t next = 0;
+    run_blocks(launch, &next, count);
+    return;
+  }
+  run_helped(launch, count, wanted);
+  pthread_mutex_unlock(&helpers.turn);
+}
+
+// ---- Streams. A stream does at once what is put on it, unless it is being captured: then that is
+// kept in a graph.
+
+struct work {
+  void (*run)(work *);
+  void (*free)(work *);
+  work *next;
+};
+
+struct graph {
+  work *first, **last;
+};
+
+struct stream {
+  graph *captured;
+};
+
+inline void append(stream *s, work *w) {
+  w->next = nullptr;
+  *s->captured->last = w;
+  s->captured->last = &w->next;
+}
+
+/// Runs `f` now, or keeps it if the stream is being captured.
+template <class F>
+void put(void *where, const F &f) {
+  stream *s = static_cast<stream *>(where);
+  if (!s || !s->captured) {
+    f();
+    return;
+  }
+  struct kept : work {
+    F f;
+    explicit kept(const F &g) : work(), f(g) {}
+  };
+  kept *k = new kept(f);
+  k->run = [](work *w) { static_cast<kept *>(w)->f(); };
+  k->free = [](work *w) { delete static_cast<kept *>(w); };
+  append(s, k);
+}
+
+template <class... P, class... A>
+void start(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+           void *where, A &&...arguments) {
+  std::tuple<std::decay_t<P>...> values(static_cast<P>(arguments)...);
+  put(where, [=] {
+    auto call = [&] { std::apply(kernel, values); };
+    using function = decltype(call);
+    struct launch l = {
+        name, grid, block, shared, [](const void *f) { (*static_cast<const function *>(f))(); },
+        &call};
+    run_grid(l);
+  });
+}
+
+}  // namespace simt
