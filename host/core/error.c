@@ -33,6 +33,7 @@ static const struct {
     [ERROR_NO_SUCH_DEPLOYMENT] = {"NoSuchDeployment", 5},
     [ERROR_NO_SUCH_FUNCTION] = {"NoSuchFunction", 12},
     [ERROR_DUPLICATE_ID] = {"DuplicateId", 6},
+    [ERROR_PERMISSION_DENIED] = {"PermissionDenied", 7},
     [ERROR_OVERLOADED] = {"Overloaded", 8},
     [ERROR_NOT_READY] = {"NotReady", 14},
     [ERROR_DRAINING] = {"Draining", 14},
@@ -42,6 +43,7 @@ static const struct {
     [ERROR_POISON_CALL] = {"PoisonCall", 10},
     [ERROR_ROUTER_LOST] = {"RouterLost", 14},
     [ERROR_CONNECT_FAILED] = {"ConnectFailed", 14},
+    [ERROR_SLOW_READER] = {"SlowReader", 8},
     [ERROR_BAD_FRAME] = {"BadFrame", 3},
     [ERROR_FRAME_TOO_LARGE] = {"FrameTooLarge", 8},
     [ERROR_VERSION_MISMATCH] = {"VersionMismatch", 9},
@@ -120,6 +122,10 @@ void error_string(struct error_writer *writer, const char *key, const char *valu
 
 void error_number(struct error_writer *writer, const char *key, double value) {
   pack_number(add_key(writer, key), value);
+}
+
+struct buffer *error_value(struct error_writer *writer, const char *key) {
+  return add_key(writer, key);
 }
 
 void error_trials(struct error_writer *writer, const struct trial *trials, uint32_t count) {

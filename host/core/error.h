@@ -25,6 +25,7 @@ enum error_name {
   ERROR_NO_SUCH_DEPLOYMENT,
   ERROR_NO_SUCH_FUNCTION,
   ERROR_DUPLICATE_ID,
+  ERROR_PERMISSION_DENIED,
   ERROR_OVERLOADED,
   ERROR_NOT_READY,
   ERROR_DRAINING,
@@ -34,6 +35,7 @@ enum error_name {
   ERROR_POISON_CALL,
   ERROR_ROUTER_LOST,
   ERROR_CONNECT_FAILED,
+  ERROR_SLOW_READER,
   ERROR_BAD_FRAME,
   ERROR_FRAME_TOO_LARGE,
   ERROR_VERSION_MISMATCH,
@@ -68,6 +70,8 @@ void error_message(struct error_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void error_string(struct error_writer *writer, const char *key, const char *value);
 void error_number(struct error_writer *writer, const char *key, double value);
+/// Adds a field whose value, exactly one, the caller packs into the result.
+struct buffer *error_value(struct error_writer *writer, const char *key);
 /// An attempt that came before: which worker had it, what became of it, how long it took.
 struct trial {
   uint32_t worker;

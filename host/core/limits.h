@@ -33,10 +33,15 @@ enum {
   LIMIT_KEPT_BYTES = 64 * 1024 * 1024,  // the kept outcomes of one deployment together
   LIMIT_WINDOW = 64 * 1024 * 1024,  // of a stream: bytes of items that its reader has not consumed
   LIMIT_WINDOW_DEFAULT = 256 * 1024,
-  LIMIT_ITEM_COST = 320,   // what an item counts beside its bytes: the memory that it takes
+  LIMIT_ITEM_COST = 320,      // what an item counts beside its bytes: the memory that it takes
+  LIMIT_CONNECTIONS = 10000,  // to a router
+  LIMIT_HANDSHAKES = 256,     // of them: not let in yet
+  LIMIT_QUEUED_PAUSE = 8 * 1024 * 1024,  // to a peer, behind its largest frame; gate.h
+  LIMIT_QUEUED_CUT = 64 * 1024 * 1024,
   LIMIT_BAD_ANSWERS = 10,  // answers of a worker nobody asked for, then it is ejected
 };
 
+#define LIMIT_PROGRESS (10 * NANOSECONDS_PER_SECOND)  // of a peer that is written to
 #define LIMIT_HANDSHAKE (5 * NANOSECONDS_PER_SECOND)
 #define LIMIT_DEADLINE_DEFAULT (300 * NANOSECONDS_PER_SECOND)
 #define LIMIT_DEADLINE (24 * 3600 * NANOSECONDS_PER_SECOND)

@@ -314,7 +314,7 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
     case PHASE:
       return read_u8(header, PHASE_NONE, PHASE_TAINTED, &message->reason);
     case ROLE:
-      return read_u8(header, ROLE_CLIENT, ROLE_OPERATOR, &message->role);
+      return read_u8(header, ROLE_CLIENT, ROLE_ROUTER, &message->role);
     case LIMIT:
       return read_u32(header, 0, &message->limit);
     case WORKER:

@@ -12,11 +12,13 @@
 //
 // Both peers send the preface first and then HELLO; a version both speak is agreed on by taking the
 // lower of the two highest ones, or the connection ends with one sentence that names both ranges.
+// A router answers the HELLO of a client or an operator with WELCOME, or with an ERROR whose id is
+// zero, and the end of the connection.
 //
 //   type       header after the type                        body
-//   HELLO      role, features, limit of frames              [map]  name, pid, proof of key
+//   HELLO      role, features, limit of frames              [map]  see gate.h
 //   WELCOME    epoch, features                              [map] or -  what the client connected
-//                                                                  to: name, tag, manifest
+//                                                                  to: name, tag, hash, manifest
 //   START      worker, generation, epoch                    [map]  what a worker needs to load the
 //                                                                  deployment
 //   READY      generation                                   [manifest, {[function index] = score}]
@@ -88,7 +90,7 @@ enum message_type {
   MESSAGE_TYPES  // one past the last
 };
 
-enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL, ROLE_OPERATOR };
+enum role { ROLE_CLIENT = 1, ROLE_WORKER_DATA, ROLE_WORKER_CONTROL, ROLE_OPERATOR, ROLE_ROUTER };
 
 enum call_flags {
   CALL_DEFAULT_DEADLINE = 1,  // no timeout was given: the clock starts when the deployment is ready

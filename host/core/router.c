@@ -8,6 +8,7 @@
 #include "balance.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_finish.h"
 #include "router_key.h"
 #include "router_state.h"
 
@@ -321,11 +322,8 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
                   deployment->name, deployment->function_count, message->function);
     return error_end(&writer);
   }
-  if (router->draining || deployment->state == DEPLOYMENT_DRAINING) {
-    error_begin(&writer, ERROR_DRAINING, EXECUTED_NO, true, "router");
-    error_message(&writer, "the router is ending");
-    return error_end(&writer);
-  }
+  struct payload *error = router_finish_refusal(router, deployment, message);
+  if (error) return error;
   if (deployment->state == DEPLOYMENT_FAILED)
     return router_deployment_failed(deployment, EXECUTED_NO);
   if (message->flags & CALL_STREAM && deployment->functions[message->function].batch_size > 1) {
@@ -340,7 +338,7 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
     error_string(&writer, "phase", "queue");
     return error_end(&writer);
   }
-  struct payload *error = router_retry_refusal(router, deployment, message, now);
+  error = router_retry_refusal(router, deployment, message, now);
   if (error) return error;
   error = router_fair_refusal(router, peer, number, message, now);
   if (error) router_metrics_shed(router, number, message->function);

@@ -193,6 +193,11 @@ void router_tell_ended(struct router *router,
 /// none, or there is none.
 const char *router_function_name(const struct router *router, uint32_t deployment,
                                  uint32_t function, size_t *size);
+/// No more calls are admitted but those that calls in progress make; calls that wait end in Draining,
+/// those that run go on.
+void router_finish(struct router *router, int64_t now);
+/// No call is left but abandoned ones.
+bool router_finished(const struct router *router);
 
 /// No more calls are admitted; the workers of all deployments are told to drain (those idle at
 /// once).

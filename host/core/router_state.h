@@ -13,10 +13,10 @@
 //   router_score.c    how fast each worker is
 //   router_batch.c    calls that a worker runs as one
 //   router_ahead.c    short calls that are given to a worker before it has a slot
-//   router_worker.c   a place and the processes that stand in it: start, ready, lost, back-off,
-//   crash loop
+//   router_worker.c   a place and the processes that stand in it
 //   router_metrics.c  what is counted; router_metrics_text.c writes it for Prometheus
 //   router_ended.c    who is told of calls that have ended
+//   router_finish.c   the end: what waits is given back, what runs goes on
 //   router_stream.c   items, credit and progress pass through
 #pragma once
 
@@ -293,7 +293,7 @@ struct router {
   int64_t now;      // of the event
   uint64_t runs;    // begun by router_key.c
   int64_t arrival;  // of the latest call, each later than the one before
-  bool draining;
+  bool draining, finishing;
   void (*ended)(void *owner, const struct router_ended *ended);  // NULL: nobody is told
   void *ended_owner;
   struct deployment **deployments;

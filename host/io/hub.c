@@ -43,6 +43,8 @@ struct hub {
   uint32_t client_count;
   hub_part part;
   void *part_owner;
+  hub_line line;
+  void *line_owner;
   struct record *record;  // of calls, or NULL
   bool told;              // somebody who waits for the loop was told
 };
@@ -115,6 +117,12 @@ static void take_back(struct hub *hub, const struct action *action, int64_t now)
   local_forget(hub->local, worker, count);
 }
 
+static void say(struct hub *hub, const struct action *action) {
+  log_line(hub->deployed[action->deployment].name, action->text);
+  if (hub->line)
+    hub->line(hub->line_owner, action->deployment, ROUTER_NONE, action->text, strlen(action->text));
+}
+
 void hub_act(struct hub *hub, int64_t now) {
   struct action action;
   while (router_next(hub->router, &action)) {
@@ -133,7 +141,7 @@ void hub_act(struct hub *hub, int64_t now) {
         take_back(hub, &action, now);
         break;
       case ROUTER_LOG:
-        log_line(hub->deployed[action.deployment].name, action.text);
+        say(hub, &action);
         break;
       case ROUTER_CLOSE:
         close_client(hub, action.peer);
@@ -144,6 +152,10 @@ void hub_act(struct hub *hub, int64_t now) {
 
 struct router *hub_router(struct hub *hub) {
   return hub->router;
+}
+
+uint64_t hub_epoch(const struct hub *hub) {
+  return hub->epoch;
 }
 
 // ---- what comes from workers ----
@@ -178,6 +190,16 @@ static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost
   router_worker_lost(hub->router, worker, generation, reason, code, entered, now);
   hub_act(hub, now);
   loop_stir(hub->loop);
+}
+
+static void on_line(void *owner, uint32_t worker, const char *text, size_t size) {
+  struct hub *hub = owner;
+  if (hub->line) hub->line(hub->line_owner, deployment_of(hub, worker), worker, text, size);
+}
+
+void hub_on_line(struct hub *hub, hub_line line, void *owner) {
+  hub->line = line;
+  hub->line_owner = owner;
 }
 
 // ---- turns ----
@@ -271,6 +293,15 @@ int hub_open(struct hub **out, struct loop *loop) {
   return 0;
 }
 
+void hub_finish(struct hub *hub, int64_t now) {
+  router_finish(hub->router, now);
+  hub_act(hub, now);
+}
+
+bool hub_finished(const struct hub *hub) {
+  return router_finished(hub->router);
+}
+
 void hub_drain(struct hub *hub, int64_t now) {
   router_drain(hub->router, now);
   hub_act(hub, now);
@@ -317,7 +348,7 @@ static int begin(struct hub *hub, char *why, size_t why_size) {
     snprintf(why, why_size, "no thread can be started: %s", strerror(-error));
     return error;
   }
-  static const struct local_events events = {on_message, on_lost};
+  static const struct local_events events = {on_message, on_lost, on_line};
   hub->local = local_new(loop_uv(hub->loop), path, &events, hub);
   return 0;
 }

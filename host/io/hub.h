@@ -51,6 +51,13 @@ void hub_message(struct hub *hub, uint32_t client, uint32_t deployment, struct m
 /// Carries out what the router has decided, after calls of router_* that are not in here.
 void hub_act(struct hub *hub, int64_t now);
 struct router *hub_router(struct hub *hub);
+uint64_t hub_epoch(const struct hub *hub);
+
+/// Tells `line` of what workers print, and of what the router says of a deployment (`worker` is then
+/// ROUTER_NONE). It goes to stderr too.
+typedef void (*hub_line)(void *owner, uint32_t deployment, uint32_t worker, const char *text,
+                         size_t size);
+void hub_on_line(struct hub *hub, hub_line line, void *owner);
 
 /// Writes all calls that end from now on into a file, see record.h. Negative errno on failure.
 int hub_record(struct hub *hub, const char *path);
@@ -74,6 +81,10 @@ void hub_report_entered(struct hub *hub);
 bool hub_status(struct hub *hub, uint32_t deployment, struct deployment_status *status);
 bool hub_worker(struct hub *hub, uint32_t worker, struct worker_status *status, pid_t *pid);
 
+/// No more calls are admitted, those that wait end in Draining; those that run go on, and so do the
+/// calls that they make. hub_finished: none is left.
+void hub_finish(struct hub *hub, int64_t now);
+bool hub_finished(const struct hub *hub);
 /// No more calls are admitted, workers are told to go. hub_drained: none is left.
 void hub_drain(struct hub *hub, int64_t now);
 bool hub_drained(const struct hub *hub);

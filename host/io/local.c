@@ -318,6 +318,11 @@ static int spawn_with(struct process *process, struct ends *ends) {
   return spawn_process(&spawn, &process->pid, &process->pidfd);
 }
 
+static void on_line(void *owner, const char *text, size_t size) {
+  const struct process *process = owner;
+  process->local->events.line(process->local->owner, process->worker, text, size);
+}
+
 static int watch(struct process *process, struct ends *ends) {
   uv_loop_t *loop = process->local->loop;
   process->data = connect_process(process, ends->data[OURS]);
@@ -325,6 +330,7 @@ static int watch(struct process *process, struct ends *ends) {
   process->log = log_new(loop, ends->output[OURS], process->name, &process->local->alarm);
   ends->data[OURS] = ends->control[OURS] = ends->output[OURS] = -1;
   if (!process->data || !process->control || !process->log) return -ENOMEM;
+  if (process->local->events.line) log_tee(process->log, on_line, process);
   int error = uv_poll_init(loop, &process->exit, process->pidfd);
   if (error) return error;
   process->exit.data = process;

@@ -27,6 +27,8 @@ struct local_events {
   /// process took the exit code away.
   void (*lost)(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason, int code,
                uint64_t entered);
+  /// A line of what the worker prints, which also goes to stderr. NULL is allowed.
+  void (*line)(void *owner, uint32_t worker, const char *text, size_t size);
 };
 
 /// `executable` is copied. Workers are numbered by the router.

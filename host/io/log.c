@@ -36,6 +36,8 @@ struct log {
   size_t passed;     // in it
   uint64_t dropped;  // not told yet
   int64_t *alarm;
+  void (*line)(void *owner, const char *text, size_t size);  // or NULL
+  void *line_owner;
   int64_t stuck_until;  // stderr takes nothing; do not wait for it again before
 };
 
@@ -106,6 +108,7 @@ static void end_line(struct log *log) {
     return;
   }
   log->passed += size + 1;
+  if (log->line) log->line(log->line_owner, log->text, size);
   put(log, log->text, size);
 }
 
@@ -160,6 +163,12 @@ void log_drain(struct log *log) {
   if (!log->ended) stop(log);
   flush(log);
   if (log->dropped) tell_dropped(log);
+}
+
+void log_tee(struct log *log, void (*line)(void *owner, const char *text, size_t size),
+             void *owner) {
+  log->line = line;
+  log->line_owner = owner;
 }
 
 void log_tick(struct log *log, int64_t now) {

@@ -15,6 +15,10 @@ struct log;
 /// that is lowered when log_tick is wanted then. NULL: libuv refused, and the fd is closed.
 struct log *log_new(uv_loop_t *loop, int fd, const char *name, int64_t *alarm);
 
+/// Tells `line` of every line too, before it is written, without its end.
+void log_tee(struct log *log, void (*line)(void *owner, const char *text, size_t size),
+             void *owner);
+
 /// Reads what is there (some megabytes at most) and writes all of it, the last line even if it does
 /// not end: for a worker that is gone.
 void log_drain(struct log *log);

@@ -46,6 +46,7 @@ struct transport {
   uint64_t received, written;  // bytes
   bool ended;                  // nothing comes any more
   bool deaf;                   // the peer takes nothing any more
+  bool paused;                 // nothing is read
   bool writing;                // waits until the socket takes more
   bool closing;
 };
@@ -266,7 +267,7 @@ static bool deliver(struct transport *transport, int *count) {
 static int receive(struct transport *transport, bool all) {
   int count = 0;
   size_t budget = BUDGET;
-  while (!transport->ended && !transport->closing) {
+  while (!transport->ended && !transport->closing && !transport->paused) {
     size_t room;
     unsigned char *space = reader_space(transport->reader, &room);
     ssize_t size = space ? transport->stream->read(transport->stream, space, room) : 0;
@@ -315,6 +316,15 @@ void transport_feed(struct transport *transport, const unsigned char *bytes, siz
 static void on_readable(uv_poll_t *poll, int status, int events) {
   (void)status, (void)events;
   receive(poll->data, false);
+}
+
+void transport_pause(struct transport *transport, bool paused) {
+  if (transport->paused == paused || transport->ended || transport->closing) return;
+  transport->paused = paused;
+  if (paused)
+    uv_poll_stop(&transport->readable);
+  else
+    uv_poll_start(&transport->readable, UV_READABLE, on_readable);
 }
 
 // ---- life ----

@@ -58,6 +58,8 @@ size_t transport_queued(const struct transport *transport);
 
 /// Bytes that the kernel has taken so far, of all that was sent.
 uint64_t transport_written(const struct transport *transport);
+/// Reads nothing more, or reads on: for a peer that does not read either.
+void transport_pause(struct transport *transport, bool paused);
 
 /// Closes the socket now, without the closed event; memory goes when the loop has turned.
 void transport_close(struct transport *transport);

@@ -12,7 +12,6 @@
 #include "../io/wait.h"
 #include "bind_call.h"
 #include "bind_functions.h"
-#include "bind_scaling.h"
 #include "codec.h"
 
 static const char kHandle[] = "farside.handle";
@@ -97,20 +96,11 @@ static int l_deploy(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
-  struct router_deployment_options options = {0};
-  options.functions = bind_functions(L, 2, &options.function_count);
-  lua_getfield(L, 2, "name");
-  options.name = luaL_checkstring(L, -1);
-  lua_getfield(L, 2, "manifest");
-  options.manifest = luaL_checklstring(L, -1, &options.manifest_size);
-  options.workers = (uint32_t)bind_number(L, 2, "workers", 1);
-  options.scaling = bind_scaling(L, 2);
+  struct router_deployment_options options;
+  bind_deployment(L, 2, &options);
   struct session_bundle bundle;
-  if (!read_bundle(L, &bundle)) return lua_error(L);
-  lua_getfield(L, 2, "start");
-  options.start = codec_encode(L, lua_gettop(L), 1, 0, 0, "start");
-  if (!options.start) {
-    payload_unref(bundle.files);
+  if (!read_bundle(L, &bundle)) {
+    payload_unref(options.start);
     return lua_error(L);
   }
 

@@ -3,6 +3,8 @@
 #include <lauxlib.h>
 
 #include "../core/router.h"
+#include "bind_scaling.h"
+#include "codec.h"
 
 double bind_number(lua_State *L, int index, const char *key, double otherwise) {
   lua_getfield(L, index, key);
@@ -44,4 +46,18 @@ struct router_function *bind_functions(lua_State *L, int index, uint32_t *count)
     lua_settop(L, item - 1);
   }
   return functions;
+}
+
+void bind_deployment(lua_State *L, int spec, struct router_deployment_options *options) {
+  *options = (struct router_deployment_options){0};
+  options->functions = bind_functions(L, spec, &options->function_count);
+  lua_getfield(L, spec, "name");
+  options->name = luaL_checkstring(L, -1);
+  lua_getfield(L, spec, "manifest");
+  options->manifest = luaL_checklstring(L, -1, &options->manifest_size);
+  options->workers = (uint32_t)bind_number(L, spec, "workers", 1);
+  options->scaling = bind_scaling(L, spec);
+  lua_getfield(L, spec, "start");
+  options->start = codec_encode(L, lua_gettop(L), 1, 0, 0, "start");
+  if (!options->start) lua_error(L);
 }

@@ -9,6 +9,8 @@
 #include "../io/wait.h"
 #include "bind_client.h"
 #include "bind_codec.h"
+#include "bind_operator.h"
+#include "bind_server.h"
 #include "bind_simulate.h"
 #include "vm.h"
 
@@ -67,6 +69,8 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
     lua_setfield(L, -2, "open");
   } else {
     bind_client(L);
+    bind_operator(L);
+    bind_server(L);
     bind_simulate(L);
   }
   return 1;

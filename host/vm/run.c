@@ -17,9 +17,12 @@
 
 enum { EXIT_FAILED = 1, EXIT_INTERRUPTED = 130 };
 
+static const char kKey[] = "farside.run";
+
 struct run {
   struct interrupt interrupt;
-  pthread_t main;
+  pthread_t main, watcher;
+  bool watched;
   _Atomic bool raised;  // an interrupt came and was not delivered yet
 };
 
@@ -44,13 +47,24 @@ static void *wait_for_interrupt(void *argument) {
 
 static void watch_interrupts(struct run *run) {
   sigset_t set;
-  pthread_t thread;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   run->main = pthread_self();
   interrupt_open(&run->interrupt);
   pthread_sigmask(SIG_BLOCK, &set, NULL);  // here and in all threads to come
-  if (!pthread_create(&thread, NULL, wait_for_interrupt, run)) pthread_detach(thread);
+  run->watched = !pthread_create(&run->watcher, NULL, wait_for_interrupt, run);
+  lua_pushlightuserdata(run->interrupt.L, run);
+  lua_setfield(run->interrupt.L, LUA_REGISTRYINDEX, kKey);
+}
+
+void run_release_interrupts(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, kKey);
+  struct run *run = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (!run || !run->watched) return;
+  run->watched = false;
+  pthread_cancel(run->watcher);  // it waits in sigwait
+  pthread_join(run->watcher, NULL);
 }
 
 // require('farside.cli')(arguments) -> exit code
@@ -83,6 +97,7 @@ int run_main(int count, char **arguments) {
   }
   watch_interrupts(&run);
   int code = call_cli(run.interrupt.L, count, arguments);
+  run_release_interrupts(run.interrupt.L);
   interrupt_close(&run.interrupt);
   lua_close(run.interrupt.L);
   return code;

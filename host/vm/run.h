@@ -2,5 +2,11 @@
 // commands are Lua (lua/farside/cli).
 #pragma once
 
+struct lua_State;
+
 /// Returns the exit code.
 int run_main(int count, char **arguments);
+
+/// From now on SIGINT raises nothing in the Lua code of `L` any more: it stays blocked, for who waits
+/// for it. Nothing where this process was not started by run_main.
+void run_release_interrupts(struct lua_State *L);

@@ -316,17 +316,15 @@ function Deployment:number_functions(number, handle)
   end
 end
 
---- Starts the workers, once.
-function Deployment:start()
-  if self.number then return end
+--- What a router needs to know of it.
+function Deployment:specification()
   self:finish()
   if not self.file then
     error(Error.new { name = 'ConfigError', executed = 'no', where = 'sdk', key = 'file',
       message = self.position .. 'a deployment must be declared in a file: workers load it too' }, 0)
   end
   local workers, plan = scaling.plan(self.scaling, self.follows_load, self.limits_workers)
-  local handle = future.handle()
-  local number, err = handle:deploy {
+  return {
     name = self.name,
     functions = self:function_options(),
     manifest = self:manifest(),
@@ -338,6 +336,14 @@ function Deployment:start()
     scaling = plan,
     registry = self:class_registry(),
   }
+end
+
+--- Starts the workers, once.
+function Deployment:start()
+  if self.number then return end
+  local specification = self:specification()
+  local handle = future.handle()
+  local number, err = handle:deploy(specification)
   if not number then error(Error.new(err), 0) end
   self.number, self.handle = number, handle
   self:number_functions(number, handle)

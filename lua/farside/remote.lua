@@ -165,6 +165,21 @@ function Remote:concurrency()
   return self.options.concurrency or 1
 end
 
+--- What an operator is told of it.
+function Remote:description()
+  local options = self.options
+  return {
+    name = self.name,
+    parameters = self._names,
+    is_open = self._is_open,
+    concurrency = self:concurrency(),
+    timeout = options.timeout,
+    idempotent = options.idempotent == true,
+    benchmark = self:has_benchmark(),
+    batch = options.batch ~= nil,
+  }
+end
+
 --- The function's line of the manifest: what callers and workers must agree on.
 function Remote:manifest()
   local parameters = table.concat(self._names, ', ')

@@ -12,6 +12,7 @@ local M = {}
 --- In the order in which they are shown.
 M.COMMANDS = {
   { 'run', 'run a Lua script whose functions may be remote' },
+  { 'serve', 'serve deployments to many clients' },
   { 'simulate', "run a deployment's calls and workers in virtual time" },
   { 'completion', 'print completions for a shell' },
   { 'help', 'explain a command' },
@@ -22,6 +23,8 @@ M.EXITS = {
   { 1, 'it failed' },
   { 64, 'the command line was wrong' },
   { 69, 'no router is there' },
+  { 73, 'another process serves the deployment' },
+  { 78, 'a setting, or what a router needs, is not as it has to be' },
   { 130, 'it was interrupted' },
 }
 

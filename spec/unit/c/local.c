@@ -67,7 +67,7 @@ static const char *stand_in(char path[PATH_MAX]) {
 }
 
 static void shell_open_with(struct shell *shell, const char *executable) {
-  static const struct local_events events = {on_message, on_lost};
+  static const struct local_events events = {on_message, on_lost, NULL};
   *shell = (struct shell){.saved_stderr = -1, .text_fd = -1};
   EXPECT(!uv_loop_init(&shell->loop));
   shell->local = local_new(&shell->loop, executable, &events, shell);

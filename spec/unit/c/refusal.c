@@ -291,7 +291,7 @@ static void refuses_field_ranges(void) {
 static void refuses_other_ranges(void) {
   // Roles, reasons, phases and exit codes.
   expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\0\0\1\x91\x80", 11), "type", 6);
-  expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\5\0\1\x91\x80", 11), "type", 6);
+  expect_bad(judge(FRAME_HELLO, "\0\0\0\7\x94\1\6\0\1\x91\x80", 11), "type", 6);
   expect_bad(judge_frame(CONTENT("\x95\x09\xc4\x10"
                                  "0123456789abcdef\1\1\0")),
              "type", -1);

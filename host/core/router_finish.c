@@ -1,0 +1,54 @@
+// The end that loses nothing: calls that wait are given back to their clients, those that run go on
+// with what they need of others.
+#include "router_finish.h"
+
+#include "payload.h"
+#include "router_state.h"
+
+static struct payload *draining(enum executed executed) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_DRAINING, executed, true, "router");
+  error_message(&writer, "the router is ending");
+  return error_end(&writer);
+}
+
+// Whether a call made by `parent` is part of one in progress.
+static bool is_needed(const struct router *router, struct call_id parent) {
+  if (!parent.session && !parent.counter) return false;
+  const struct call *call = table_find(&router->calls, parent);
+  return call && call->state == CALL_RUNNING;
+}
+
+struct payload *router_finish_refusal(const struct router *router,
+                                      const struct deployment *deployment,
+                                      const struct message *message) {
+  bool ends = router->draining || deployment->state == DEPLOYMENT_DRAINING ||
+              (router->finishing && !is_needed(router, message->parent));
+  return ends ? draining(EXECUTED_NO) : NULL;
+}
+
+static struct call *first_waiting(const struct router *router) {
+  struct call *call = router->oldest;
+  while (call && ((call->state != CALL_QUEUED && call->state != CALL_DELAYED) ||
+                  is_needed(router, call->parent)))
+    call = call->newer;
+  return call;
+}
+
+void router_finish(struct router *router, int64_t now) {
+  if (router->finishing || router->draining) return;
+  router->finishing = true;
+  router->now = now;
+  // The end of one may be that of others, so the search begins anew after each.
+  struct call *call;
+  while ((call = first_waiting(router)))
+    router_call_fail(router, call, draining(router_call_executed(router, call)), now);
+  for (uint32_t i = 0; i < router->deployment_count; i++)
+    router_dispatch(router, router->deployments[i], now);
+}
+
+bool router_finished(const struct router *router) {
+  const struct call *call = router->oldest;
+  while (call && call->state == CALL_ABANDONED) call = call->newer;
+  return !call;
+}

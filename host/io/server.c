@@ -1,0 +1,298 @@
+#define _GNU_SOURCE
+#include "server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "../core/buffer.h"
+#include "../core/limits.h"
+#include "../core/memory.h"
+#include "../core/pack.h"
+#include "../core/payload.h"
+#include "log.h"
+#include "server_state.h"
+#include "wait.h"
+
+// For the last answers to be written.
+static const int64_t kFlush = NANOSECONDS_PER_SECOND;
+
+// ---- the end ----
+
+static void close_listeners(struct server *server) {
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    listener_close(server->deployments[i]->listener);
+    server->deployments[i]->listener = NULL;
+  }
+}
+
+void server_finish(struct server *server, const char *why) {
+  if (server->phase != SERVER_SERVES) return;
+  int64_t now = wait_now();
+  char text[160];
+  snprintf(text, sizeof text, "ends: %s; calls in progress have %lld s", why,
+           (long long)(LIMIT_DRAIN / NANOSECONDS_PER_SECOND));
+  log_line("farside", text);
+  server->phase = SERVER_FINISHES;
+  server->phase_until = now + LIMIT_DRAIN;
+  close_listeners(server);
+  server_peers_drain(server, LIMIT_DRAIN, now);
+  hub_finish(server->hub, now);
+  loop_stir(server->loop);
+}
+
+// From phase to phase; each has its time.
+static void step_phase(struct server *server, int64_t now) {
+  bool is_late = now >= server->phase_until;
+  if (server->phase == SERVER_FINISHES && (is_late || hub_finished(server->hub))) {
+    server->phase = SERVER_DRAINS;
+    server->phase_until = now + LIMIT_CONTEXT_EXIT + LIMIT_GRACE;
+    hub_drain(server->hub, now);
+    is_late = false;
+    loop_stir(server->loop);
+  }
+  if (server->phase == SERVER_DRAINS && (is_late || hub_drained(server->hub))) {
+    server->phase = SERVER_FLUSHES;
+    server->phase_until = now + kFlush;
+    is_late = false;
+  }
+  if (server->phase == SERVER_FLUSHES && (is_late || server_peers_flushed(server)))
+    server->phase = SERVER_ENDED;
+}
+
+static void on_signal(uv_poll_t *poll, int status, int events) {
+  (void)status, (void)events;
+  struct server *server = poll->data;
+  struct signalfd_siginfo info;
+  while (read(server->signal_fd, &info, sizeof info) == sizeof info) {
+    if (server->phase == SERVER_SERVES) {
+      server_finish(server, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    } else {
+      server->signal = (int)info.ssi_signo;
+      server->phase = SERVER_ENDED;
+    }
+  }
+  loop_stir(server->loop);
+}
+
+// ---- turns ----
+
+static int64_t sooner(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static int64_t turn_listeners(struct server *server, int64_t now) {
+  int64_t next = INT64_MAX;
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    struct listener *listener = server->deployments[i]->listener;
+    if (!listener) continue;
+    listener_tick(listener, now);
+    next = sooner(next, listener_deadline(listener));
+  }
+  return next;
+}
+
+static int64_t on_turn(void *owner, int64_t now) {
+  struct server *server = owner;
+  int64_t next = hub_turn(server->hub, now);
+  next = sooner(next, server_peers_turn(server, now));
+  next = sooner(next, turn_listeners(server, now));
+  if (server->phase == SERVER_SERVES) return next;
+  step_phase(server, now);
+  return sooner(next, server->phase_until);
+}
+
+static void on_poll(void *owner) {
+  struct server *server = owner;
+  hub_poll(server->hub);
+  server_peers_poll(server);
+}
+
+int server_run(struct server *server) {
+  loop_acquire(server->loop);
+  while (server->phase != SERVER_ENDED) loop_wait(server->loop, INT64_MAX);
+  loop_release(server->loop);
+  return server->signal;
+}
+
+// ---- deployments ----
+
+struct served *server_find(const struct server *server, const char *name, const char *tag) {
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    struct served *served = server->deployments[i];
+    if (served->started && !strcmp(served->name, name) && !strcmp(served->tag, tag)) return served;
+  }
+  return NULL;
+}
+
+static char *copy_text(const char *text) {
+  char *copy = strdup(text ? text : "");
+  if (!copy) abort();
+  return copy;
+}
+
+static void add(struct server *server, struct served *served) {
+  server->deployments =
+      xrealloc(server->deployments, (server->deployment_count + 1) * sizeof *server->deployments);
+  served->server = server;
+  served->number = server->deployment_count;
+  server->deployments[server->deployment_count++] = served;
+}
+
+int server_claim(struct server *server, const char *name, const char *tag, const char *path,
+                 pid_t *holder, char *why, size_t size) {
+  char found[ADDRESS_SIZE];
+  *holder = 0;
+  int error = path ? 0 : address_of(name, tag, true, found, why, size);
+  if (error) return error;
+  struct listener *listener;
+  error = listener_open(&listener, path ? path : found, holder, why, size);
+  if (error) return error;
+  struct served *served = xcalloc(1, sizeof *served);
+  served->name = copy_text(name);
+  served->tag = copy_text(tag);
+  served->hash = copy_text(NULL);
+  snprintf(served->path, sizeof served->path, "%s", path ? path : found);
+  served->listener = listener;
+  add(server, served);
+  return (int)served->number;
+}
+
+const char *server_path(const struct server *server, uint32_t number) {
+  return server->deployments[number]->path;
+}
+
+static struct payload *make_welcome(const struct served *served,
+                                    const struct router_deployment_options *options) {
+  struct buffer body = BUFFER_EMPTY;
+  pack_array(&body, 1);
+  pack_map(&body, 4);
+  pack_text(&body, "name");
+  pack_text(&body, served->name);
+  pack_text(&body, "tag");
+  pack_text(&body, served->tag);
+  pack_text(&body, "hash");
+  pack_text(&body, served->hash);
+  pack_text(&body, "manifest");
+  pack_str(&body, options->manifest, options->manifest_size);
+  struct payload *welcome = body.failed ? NULL : payload_copy(body.bytes, body.size);
+  buffer_free(&body);
+  if (!welcome) abort();
+  return welcome;
+}
+
+static struct payload *copy_of(const struct payload *payload) {
+  struct payload *copy = payload ? payload_join(payload) : NULL;
+  if (payload && !copy) abort();
+  return copy;
+}
+
+static void fill(struct served *served, const struct server_deployment *deployment) {
+  const struct router_deployment_options *options = deployment->router;
+  free(served->hash);
+  served->hash = copy_text(deployment->hash);
+  served->files = copy_of(deployment->files);
+  served->description = copy_of(deployment->description);
+  served->welcome = make_welcome(served, options);
+  served->function_count = options->function_count;
+  served->function_names = xcalloc(options->function_count + 1, sizeof *served->function_names);
+  for (uint32_t i = 0; i < options->function_count; i++)
+    served->function_names[i] = copy_text(deployment->function_names[i]);
+}
+
+static void on_accepted(void *owner, int fd, bool is_last) {
+  server_accept(owner, fd, is_last);
+}
+
+static int deploy(struct server *server, struct served *served,
+                  const struct server_deployment *deployment, char *why, size_t size) {
+  int error;
+  uint32_t number = hub_deploy(server->hub, deployment->router, &error, why, size);
+  if (number == ROUTER_NONE) return error;
+  assert(number == served->number);
+  fill(served, deployment);
+  served->started = true;
+  error = listener_start(served->listener, loop_uv(server->loop),
+                         &(struct listener_events){on_accepted, served});
+  if (error) snprintf(why, size, "the socket cannot be listened on: %s", uv_strerror(error));
+  return error;
+}
+
+int server_deploy(struct server *server, uint32_t number,
+                  const struct server_deployment *deployment, char *why, size_t size) {
+  loop_acquire(server->loop);
+  int error = deploy(server, server->deployments[number], deployment, why, size);
+  loop_release(server->loop);
+  return error;
+}
+
+// ---- life ----
+
+static int open_signals(struct server *server) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (server->signal_fd < 0) return -errno;
+  int error = uv_poll_init(loop_uv(server->loop), &server->signals, server->signal_fd);
+  if (error) return error;
+  server->signals.data = server;
+  return uv_poll_start(&server->signals, UV_READABLE, on_signal);
+}
+
+int server_open(struct server **out) {
+  struct server *server = xcalloc(1, sizeof *server);
+  struct loop_events events = {on_turn, on_poll, NULL, server};
+  server->signal_fd = -1;
+  server->started = wait_now();
+  listener_raise_limit();
+  int error = loop_open(&server->loop, &events);
+  if (!error) error = hub_open(&server->hub, server->loop);
+  if (!error) error = open_signals(server);
+  if (error) {
+    server_close(server);
+    return error;
+  }
+  hub_on_line(server->hub, server_line, server);
+  *out = server;
+  return 0;
+}
+
+static void free_served(struct served *served) {
+  for (uint32_t i = 0; i < served->function_count; i++) free(served->function_names[i]);
+  free(served->function_names);
+  payload_unref(served->files);
+  payload_unref(served->description);
+  payload_unref(served->welcome);
+  free(served->name);
+  free(served->tag);
+  free(served->hash);
+  free(served);
+}
+
+static void close_handles(struct server *server) {
+  loop_acquire(server->loop);
+  close_listeners(server);
+  if (server->hub) server_peers_close(server);
+  if (server->hub) hub_close(server->hub);
+  loop_release(server->loop);
+  loop_close(server->loop);
+}
+
+void server_close(struct server *server) {
+  if (!server) return;
+  if (server->loop) close_handles(server);
+  if (server->signal_fd >= 0) close(server->signal_fd);
+  if (server->hub) hub_free(server->hub);
+  for (uint32_t i = 0; i < server->deployment_count; i++) free_served(server->deployments[i]);
+  free(server->deployments);
+  server_log_close(server);
+  free(server);
+}

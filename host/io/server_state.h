@@ -1,0 +1,124 @@
+// What the files of the served router share. Private to server*.c.
+//
+//   server.c           life: deployments, turns, the end
+//   server_peer.c      connections: the handshake, messages, those that do not read
+//   server_operator.c  operators' requests
+//   server_log.c       the lines of workers that are kept and followed
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "../core/gate.h"
+#include "hub.h"
+#include "listener.h"
+#include "loop.h"
+#include "server.h"
+
+struct buffer;
+struct transport;
+
+// A deployment that is served.
+struct served {
+  struct server *server;
+  uint32_t number;  // here and in the hub
+  char *name, *tag, *hash;
+  char path[ADDRESS_SIZE];
+  struct listener *listener;  // NULL: closed
+  bool started;
+  char **function_names;
+  uint32_t function_count;
+  struct payload *files, *description, *welcome;
+  uint32_t clients;
+};
+
+// A connection.
+struct peer {
+  struct server *server;
+  struct served *socket;      // where it came in
+  struct served *deployment;  // that it is for; NULL before it was let in
+  struct transport *transport;
+  struct gate gate;
+  uint64_t pid;     // as it says; 0: not known
+  uint32_t client;  // its number in the hub, if it is a client
+  struct peer *previous, *next;
+  bool dirty;        // something was sent since the last turn, or it is to end
+  bool watched;      // its `due` is to be looked at
+  const char *doom;  // why it is to end, for the log; NULL: it is not
+
+  bool follows;            // an operator that wants lines as they come
+  uint32_t follow_worker;  // only of this one of its deployment; ROUTER_NONE: of all
+  uint64_t dropped;        // lines that it did not take
+};
+
+struct peers {
+  struct peer **items;
+  size_t count, capacity;
+};
+
+// The last lines of a worker.
+struct tail {
+  char *text;  // TAIL_SIZE bytes, lines with their ends
+  size_t size;
+};
+
+enum server_phase { SERVER_SERVES, SERVER_FINISHES, SERVER_DRAINS, SERVER_FLUSHES, SERVER_ENDED };
+
+struct server {
+  struct loop *loop;
+  struct hub *hub;
+  struct served **deployments;
+  uint32_t deployment_count;
+
+  struct peer *first;  // all
+  uint32_t peer_count, handshakes, operators;
+  struct peers dirty, watched;
+  uint64_t connections, refused, slow;  // since it started
+
+  struct tail *tails;  // by worker
+  uint32_t tail_count;
+
+  int signal_fd;
+  uv_poll_t signals;
+  int signal;  // the second one
+  enum server_phase phase;
+  int64_t started, phase_until;
+};
+
+/// Tells the server to drain, as the first signal does.
+void server_finish(struct server *server, const char *why);
+struct served *server_find(const struct server *server, const char *name, const char *tag);
+
+// server_peer.c
+void server_accept(struct served *socket, int fd, bool is_last);
+/// Queues a message; takes over its body.
+void server_send(struct peer *peer, struct message *message, int64_t now);
+/// Writes what was queued, ends those that are to end. Returns the next instant it wants to be called
+/// at.
+int64_t server_peers_turn(struct server *server, int64_t now);
+/// Reads, without waiting, what clients have sent.
+void server_peers_poll(struct server *server);
+/// Tells all clients that this router will end within `left` nanoseconds.
+void server_peers_drain(struct server *server, int64_t left, int64_t now);
+/// Whether all that was sent was written.
+bool server_peers_flushed(const struct server *server);
+void server_peers_close(struct server *server);
+void peers_add(struct peers *peers, struct peer *peer);
+
+// server_operator.c
+/// Takes over the body.
+void server_request(struct peer *peer, struct message *request, int64_t now);
+/// [false, error]; takes over the error's body.
+void server_fail(struct peer *peer, uint64_t sequence, struct payload *error, int64_t now);
+
+// server_status.c
+void server_pack_status(struct server *server, struct buffer *out);
+
+// server_log.c
+void server_line(void *owner, uint32_t deployment, uint32_t worker, const char *text, size_t size);
+/// The lines that were kept of a deployment, or of one of its workers.
+void server_send_tails(struct peer *peer, const struct served *served, uint32_t worker,
+                       int64_t now);
+/// Says how many lines an operator has missed, once it reads again.
+void server_tell_dropped(struct peer *peer, int64_t now);
+void server_log_close(struct server *server);
