@@ -184,8 +184,8 @@ int64_t router_deadline(const struct router *router);
 /// Takes the next action. False: none left.
 bool router_next(struct router *router, struct action *action);
 
-/// Tells `ended` of each call once, when it ends or is refused, until it is NULL. Of calls that share
-/// a run it is told once. It may not call the router.
+/// Tells `ended` of each call once, when it ends or is refused, until it is NULL. Of calls that
+/// share a run it is told once. It may not call the router.
 void router_tell_ended(struct router *router,
                        void (*ended)(void *owner, const struct router_ended *ended), void *owner);
 

@@ -5,8 +5,9 @@
 //   12.000250,shapes,square,100,0.010213,0.000031,2,ok
 //   12.104121,shapes,cube,250,,30.000412,,DeadlineExceeded
 //
-// Seconds; arrivals count from when the file was begun. `service` is the time in the function, empty
-// where it is not known; `worker` the one that had the call last, by its number in the deployment.
+// Seconds; arrivals count from when the file was begun. `service` is the time in the function,
+// empty where it is not known; `worker` the one that had the call last, by its number in the
+// deployment.
 // Lines are kept back for a second at most while calls go on, and written at the end.
 #pragma once
 

@@ -51,7 +51,8 @@ static uint32_t first_free(const double *free_at, uint32_t count) {
   return first;
 }
 
-// As many workers as `count` at `now`. Those go that are idle or will be first, and end their calls.
+// As many workers as `count` at `now`. Those go that are idle or will be first, and end their
+// calls.
 static uint32_t resize(double *free_at, uint32_t workers, uint32_t count, double now,
                        double *rest) {
   while (workers < count) free_at[workers++] = now;
@@ -63,8 +64,8 @@ static uint32_t resize(double *free_at, uint32_t workers, uint32_t count, double
   return workers;
 }
 
-// Runs the calls from `from` on that come before `end`, and counts their waits in `waits`. False: one
-// would wait for too long.
+// Runs the calls from `from` on that come before `end`, and counts their waits in `waits`. False:
+// one would wait for too long.
 static bool serve(const struct plan *plan, double *free_at, uint32_t workers, size_t from,
                   double end, struct histogram *waits) {
   for (size_t i = from; i < plan->count && plan->calls[i].at < end; i++) {

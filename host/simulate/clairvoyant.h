@@ -3,12 +3,12 @@
 //
 // The true minimum is hard to find; it lies between two numbers that are not:
 //
-//   bound      No schedule whatever needs fewer. Each call takes its time on some worker, and as many
-//              workers as are busy on average have to be started at least once.
+//   bound      No schedule whatever needs fewer. Each call takes its time on some worker, and as
+//              many workers as are busy on average have to be started at least once.
 //   schedule   One that could be carried out. Time is cut into steps; in each step there are as few
 //              workers as can begin every call of it within `wait`, first come, first served. More
-//              workers are started exactly in time, and one that is not needed ends when it has ended
-//              its call. Of several step lengths the best one counts.
+//              workers are started exactly in time, and one that is not needed ends when its call
+//              has ended. Of several step lengths the best one counts.
 //
 // Starting worker-seconds are counted in both.
 #pragma once

@@ -41,8 +41,8 @@ static bool has_fewer(const struct station *a, double weight_a, const struct sta
   return a->count * weight_b < b->count * weight_a;
 }
 
-// Smooth weighted round robin, among those with the fewest calls: each gains its weight, and the one
-// that has most pays the sum. With equal weights this is one after the other.
+// Smooth weighted round robin, among those with the fewest calls: each gains its weight, and the
+// one that has most pays the sum. With equal weights this is one after the other.
 static uint32_t least_connections(struct simulation *simulation, bool weighted) {
   uint32_t least = NOBODY, chosen = NOBODY;
   double total = 0;

@@ -1,6 +1,6 @@
-// The simulator: calls come, wait and run in virtual time. Which worker a call goes to is decided by
-// the router itself (host/core), fed with the events of simulated workers, or by one of its peers'
-// policies for comparison (policies.h).
+// The simulator: calls come, wait and run in virtual time. Which worker a call goes to is decided
+// by the router itself (host/core), fed with the events of simulated workers, or by one of its
+// peers' policies for comparison.
 //
 // Pure as the core is: no clock, no system call, and chance from the seed alone. The same options
 // give the same numbers, bit for bit.

@@ -5,12 +5,12 @@
 //   0.013,cube,250,
 //
 // The first line may name the columns, in any order. Others than these four mean nothing here, but
-// for `deployment`: lines that name another one are passed over. Without such a line they are in this
-// order. `arrival` (seconds of any clock) is needed, `function` where the deployment has several.
-// `workload` is 100 where it is missing, as for a function without a calculator. `service` is how
-// many seconds the call took on a worker of the reference speed; where it is missing its workload
-// says it. Lines that are empty or begin with # mean nothing. The calls may come in any order; the
-// first one is at 0.
+// for `deployment`: lines that name another one are passed over. Without such a line they are in
+// this order. `arrival` (seconds of any clock) is needed, `function` where the deployment has
+// several. `workload` is 100 where it is missing, as for a function without a calculator. `service`
+// is how many seconds the call took on a worker of the reference speed; where it is missing its
+// workload says it. Lines that are empty or begin with # mean nothing. The calls may come in any
+// order; the first one is at 0.
 #pragma once
 
 #include <stddef.h>

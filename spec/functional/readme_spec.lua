@@ -1,4 +1,6 @@
 -- What the README shows is run as it stands there.
+local host = require 'spec.support.host'
+
 local build = os.getenv 'FARSIDE_BUILD' or 'build'
 
 local function blocks(language)
@@ -18,6 +20,8 @@ local function output_of(command)
 end
 
 describe('the README', function()
+  after_each(host.clean)
+
   local folder
 
   setup(function()
@@ -64,6 +68,21 @@ describe('the README', function()
     local text = output_of(commands[1]:gsub('\n', '') .. ' </dev/null')
     assert.truthy(text:match '^25\n' or text:match '\n25\n', text)
     assert.truthy(text:match 'exit 0\n$', text)
+  end)
+
+  it('shows simulations that run', function()
+    local file = assert(io.open 'README.md')
+    local text = file:read '*a'
+    file:close()
+    local deploy, trace = host.script('deploy.lua', text:match '```lua\n%-%- deploy%.lua\n(.-)```'), host.script('calls.csv', '0,square,100\n')
+    local count = 0
+    for words in text:gmatch '\n    farside (simulate [^\n#]+)' do
+      words = words:gsub('deploy%.lua', deploy):gsub('calls%.csv', trace):gsub('day%.svg', host.folder() .. '/day.svg')
+      local output = output_of(('%s %s --seconds 100'):format(host.farside, words))
+      assert.truthy(output:find('\nworker%-seconds ') and output:match 'exit 0\n$', output)
+      count = count + 1
+    end
+    assert.equal(3, count)
   end)
 
   it('lists only files that exist', function()

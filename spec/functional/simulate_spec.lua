@@ -74,7 +74,7 @@ describe('farside simulate', function()
   end)
 
   for expected, arguments in pairs {
-    ["simulate: unknown option '--worker'; did you mean '--workers'?"] = { '--worker', '2' },
+    ["simulate: unknown option '--worker'\nDid you mean '--workers'?"] = { '--worker', '2' },
     ['simulate: --workers: expected COUNTxSPEED'] = { '--workers', '2y100' },
     ['[:deaths=AN_HOUR],..., got the string "2x100:rtt=far"'] = { '--workers', '2x100:rtt=far' },
     ['simulate: --arrivals: expected one of burst:RATE:HIGH:LENGTH:PERIOD, closed:CLOSED,'] = { '--arrivals', 'rain:5' },
@@ -86,7 +86,7 @@ describe('farside simulate', function()
     ["simulate: --set: unknown option 'target_utl'; did you mean 'target_util'?"] = { '--set', 'target_utl=0.5' },
     ['simulate: --slow: expected a worker from 0 to 3, got 4'] = { '--slow', '4:20@300' },
     ['simulate: --seconds: expected a number of at least 0, got the string "long"'] = { '--seconds', 'long' },
-    ['simulate: --seed: expected a value, got none'] = { '--seed' },
+    ["simulate: option '--seed' requires an argument"] = { '--seed' },
   } do
     it('says what is wrong: ' .. expected, function() says(expected, unpack(arguments)) end)
   end
@@ -113,6 +113,6 @@ describe('farside simulate', function()
     local none = host.run_program { host.farside, 'simulate', host.script('none.lua', 'return 1') }
     assert.same({ 1, true }, { none.code, none.err:find('none.lua: expected a deployment, got none', 1, true) ~= nil })
     local nowhere = host.run_program { host.farside, 'simulate' }
-    assert.same({ 64, true }, { nowhere.code, nowhere.err:find('expected a deploy script', 1, true) ~= nil })
+    assert.same({ 64, true }, { nowhere.code, nowhere.err:find("missing argument 'script'", 1, true) ~= nil })
   end)
 end)

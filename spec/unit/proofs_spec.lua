@@ -15,4 +15,10 @@ describe('the router', function()
   end)
 
   it('keeps calls off a worker that turns slow', function() holds(proofs.slower(2000)) end)
+
+  it('starts workers for a burst in time', function() holds(proofs.burst()) end)
+
+  it('does not start and stop workers with each wave of the load', function() holds(proofs.wave(40)) end)
+
+  it('follows a day at little more than the cost of one who knows all calls', function() holds(proofs.diurnal(86400)) end)
 end)

@@ -13,86 +13,61 @@ local SAMPLES = 300       -- of the picture
 local STEP_SECONDS = 3600 -- of virtual time, between two looks at whether somebody interrupts
 local DAY = 86400
 
-local HELP = [==[
-usage: farside simulate SCRIPT [options]
+local M = {}
 
-Runs the calls of a trace, or made-up ones, through the router in virtual time, with the functions and the scaling
-parameters that the deploy script declares.
+M.description = 'Runs the calls of a trace, or made-up ones, through the router in virtual time, with the functions and ' ..
+  'the scaling parameters that a deploy script declares, and tells how long calls waited and what the workers cost.'
+M.epilog = [[
+Rates are calls a second or, as in 70%, a share of what all workers can do.
+Speeds are workload a second. The same seed gives the same output.
 
-calls
-  --trace FILE            a CSV file with the columns arrival, function, workload, service; `farside serve --record`
-                          writes such files
-  --arrivals SHAPE        even:RATE, poisson:RATE, diurnal:RATE[:SWING[:PERIOD]], burst:LOW:HIGH:LENGTH:PERIOD,
-                          square:LOW:HIGH:PERIOD, closed:CALLS; a rate is calls a second or, as in 70%, a share of what
-                          all workers can do (poisson:70%)
-  --seconds N             of arrivals (600; a day for diurnal ones; all of a trace)
-  --workload SHAPE        constant:100, uniform:MEAN, exponential:MEAN, lognormal:MEAN:SIGMA, pareto:MEAN:SHAPE
-  --functions F:WEIGHT,.. which functions are called how often (the first one)
-  --told-wrong SHARE      each workload is told so much too high or too low, 0.3 is 30 %
-  --noise SIGMA           of the time that a call takes (0)
-  --reference SPEED       of the worker on which the trace's service times were measured (that of the first kind)
+Examples:
+   farside simulate deploy.lua --trace calls.csv --workers 4x100,2x25 --set target_util=0.8
+   farside simulate deploy.lua --arrivals diurnal:20 --workload lognormal:100:1.5 --svg day.svg
+   farside simulate deploy.lua --workers 2x100,2x400 --compare all]]
 
-workers
-  --workers KINDS         COUNTxSPEED,..., a speed is workload a second (max_workers x 100); a kind may have
-                          :start=SECONDS :spread=SIGMA :rtt=SECONDS :faults=SHARE :deaths=AN_HOUR
-  --start SECONDS         from the start of a worker until it is ready, for kinds that do not say it (5)
-  --slow W:FACTOR@SECONDS worker W, from 0 on, takes FACTOR times as long from then on; may be given again
-  --fixed                 all workers are there all the time; without it the autoscaler decides
-  --set NAME=VALUE        a scaling parameter, other than the script says; may be given again
-
-results
-  --compare POLICIES      farside, round_robin, least_connections, least_connections_weighted, power_of_two, or all, side
-                          by side, with --fixed
-  --from SECONDS          calls that come before that are not counted (0)
-  --seed N                (1)
-  --svg FILE              a picture of workers, queue and latency over time, of the first policy
-  --json
-]==]
-
-local VALUES = {
-  trace = true, arrivals = true, seconds = true, workload = true, functions = true, ['told-wrong'] = true, noise = true,
-  reference = true, workers = true, start = true, slow = true, set = true, compare = true, from = true, seed = true,
-  svg = true, deployment = true,
-}
-local FLAGS = { fixed = true, json = true, help = true }
-
-local function option_names()
-  local names = check.sorted_keys(VALUES)
-  for _, name in ipairs(check.sorted_keys(FLAGS)) do names[#names + 1] = name end
-  for i, name in ipairs(names) do names[i] = '--' .. name end
-  return names
+local function declare_calls(parser)
+  parser:group('Calls',
+    parser:option('--trace', 'A CSV file with the columns arrival, function, workload, service: calls that came once. '
+      .. 'farside serve --record writes such files.'):argname 'FILE',
+    parser:option('--arrivals', 'even:RATE, poisson:RATE, diurnal:RATE[:SWING[:PERIOD]], burst:LOW:HIGH:LENGTH:PERIOD, '
+      .. 'square:LOW:HIGH:PERIOD or closed:CALLS; poisson:70% without it.'):argname 'SHAPE',
+    parser:option('--seconds', 'How long calls come: 600, a day for diurnal ones, all of a trace.'):argname 'N',
+    parser:option('--workload', 'constant:MEAN, uniform:MEAN, exponential:MEAN, lognormal:MEAN:SIGMA or pareto:MEAN:SHAPE; '
+      .. 'constant:100 without it.'):argname 'SHAPE',
+    parser:option('--functions', 'Which are called how often, as in square:3,cube:1; the first one without it.')
+      :argname 'LIST',
+    parser:option('--told-wrong', 'Each workload is told so much too high or too low; 0.3 is 30 %.'):argname 'SHARE',
+    parser:option('--noise', 'Of the time that a call takes: sigma of its logarithm.'):argname 'SIGMA',
+    parser:option('--reference', "The speed at which a trace's service times were measured; that of the first kind without it.")
+      :argname 'SPEED')
 end
 
---- Words to { script =, NAME = value, slow = {...}, set = {...} }.
-local function read(args)
-  local found = { slow = {}, set = {} }
-  local i = 1
-  while i <= #args do
-    local word = args[i]
-    local name, value = word:match('^%-%-([%w-]+)=(.*)$')
-    name = name or word:match('^%-%-([%w-]+)$') or word == '-h' and 'help'
-    if not name then
-      if found.script then return nil, ("expected one script, got '%s' and '%s'"):format(found.script, word) end
-      found.script = word
-    elseif FLAGS[name] then
-      found[name] = true
-    elseif VALUES[name] then
-      if not value then
-        i = i + 1
-        value = args[i]
-      end
-      if not value then return nil, ('--%s: expected a value, got none'):format(name) end
-      if type(found[name]) == 'table' then
-        table.insert(found[name], value)
-      else
-        found[name] = value
-      end
-    else
-      return nil, ("unknown option '--%s'%s"):format(name, check.suggest('--' .. name, option_names()))
-    end
-    i = i + 1
-  end
-  return found
+local function declare_workers(parser)
+  parser:group('Workers',
+    parser:option('--workers', 'COUNTxSPEED,...; each may have :start=SECONDS :spread=SIGMA :rtt=SECONDS :faults=SHARE '
+      .. ':deaths=AN_HOUR. Without it max_workers of speed 100.'):argname 'KINDS',
+    parser:option('--start', 'Seconds from the start of a worker until it is ready, for kinds that do not say it; 5.')
+      :argname 'SECONDS',
+    parser:option('--slow', 'As in 3:20@300: worker 3, from 0 on, takes 20 times as long from 300 s on. May be given again.')
+      :count '*':argname 'CHANGE',
+    parser:flag('--fixed', 'All workers are there all the time; without it the autoscaler decides.'),
+    parser:option('--set', 'A parameter of app.configure_autoscaling, other than the script says. May be given again.')
+      :count '*':argname 'NAME=VALUE')
+end
+
+function M.declare(parser)
+  parser:argument('script', 'The deploy script.'):argname 'SCRIPT'
+  parser:option('--deployment', 'Which one, if the script declares several.'):argname 'NAME'
+  declare_calls(parser)
+  declare_workers(parser)
+  parser:group('Results',
+    parser:option('--compare', 'Policies side by side, all workers there: farside, round_robin, least_connections, '
+      .. 'least_connections_weighted, power_of_two, or all.'):argname 'LIST',
+    parser:option('--from', 'Calls that come before are not counted.'):argname 'SECONDS',
+    parser:option('--seed', 'Another one, other chances; 1.'):argname 'N',
+    parser:option('--svg', 'Draws workers, queue and latency over time, of the first policy.'):argname 'FILE',
+    parser:flag('--json', 'As JSON: a list, one element a policy.'))
 end
 
 -- The deployment ----------------------------------------------------------------------------------------------------
@@ -132,7 +107,7 @@ local function number(given, name, otherwise, low, over)
   if not given[name] then return otherwise end
   local value = words.number(given[name], low or 0, nil, over)
   if value then return value end
-  return nil, ('--%s: expected %s, got %s'):format(name, check.number(low or 0, nil, over)(nil), check.describe(given[name]))
+  return nil, ('--%s: expected %s, got %s'):format(name:gsub('_', '-'), check.number(low or 0, nil, over)(nil), check.describe(given[name]))
 end
 
 local function set_scaling(parameters, list)
@@ -232,10 +207,10 @@ local function options_of(given, app)
   if not arrivals then return nil, problem end
   local options = { kinds = kinds, arrivals = arrivals, functions = app:function_options(), sample_count = given.svg and SAMPLES or 0 }
   local seconds = given.trace and arrivals.span or arrivals.shape == 'diurnal' and DAY or 600
-  problem = add_numbers(given, arrivals, { { 'seconds', 'seconds', seconds }, { 'told-wrong', 'told_wrong', 0 }, { 'noise', 'noise', 0 } })
+  problem = add_numbers(given, arrivals, { { 'seconds', 'seconds', seconds }, { 'told_wrong', 'told_wrong', 0 }, { 'noise', 'noise', 0 } })
     or add_numbers(given, options, { { 'from', 'measured_from', 0 }, { 'seed', 'seed', 1 } })
   if problem then return nil, problem end
-  if arrivals.told_wrong >= 1 then return nil, '--told-wrong: expected a share below 1, got ' .. given['told-wrong'] end
+  if arrivals.told_wrong >= 1 then return nil, '--told-wrong: expected a share below 1, got ' .. given.told_wrong end
   options.changes, problem = read_changes(given, count)
   if not options.changes then return nil, problem end
   if given.functions then
@@ -280,7 +255,7 @@ local function write_svg(path, one, title)
   return nil
 end
 
-local function simulate(given)
+function M.run(given)
   local app, problem = load(given)
   if not app then return FAILED, problem end
   local policies = { 'farside' }
@@ -313,20 +288,4 @@ local function simulate(given)
   return OK
 end
 
---- Called by the executable.
----@param args string[] the words behind `simulate`
----@return integer exit code
-local function main(_, args)
-  local given, problem = read(args)
-  if given and given.help then
-    io.write(HELP)
-    return OK
-  end
-  if given and not given.script then problem = 'expected a deploy script; farside simulate --help says more' end
-  local code = USAGE
-  if not problem then code, problem = simulate(given) end
-  if problem then io.stderr:write('farside: simulate: ', problem, '\n') end
-  return code
-end
-
-return setmetatable({ help = HELP }, { __call = main })
+return M
