@@ -89,6 +89,7 @@ static void disturb(struct arrivals *arrivals, struct arrival *arrival) {
 static void draw(struct arrivals *arrivals, struct arrival *arrival) {
   arrival->function = draw_function(arrivals);
   arrival->workload = arrival->work = draw_workload(arrivals);
+  if (arrivals->options.told_alike) arrival->workload = arrivals->options.mean;
   disturb(arrivals, arrival);
 }
 

@@ -35,6 +35,7 @@ struct arrivals_options {
   double seconds;  // no call comes after that
   enum workload_shape workload;
   double mean, spread;
+  bool told_alike;       // all workloads are told as their mean: the function has no calculator
   double told_wrong;     // each workload is told so much too high or too low: 0.3 is 30 %
   double noise;          // of the time a call takes: sigma of its logarithm
   const double *shares;  // how often each function is called, together 1; NULL: the first only

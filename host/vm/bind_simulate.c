@@ -95,6 +95,7 @@ static void read_arrivals(lua_State *L, struct arrivals_options *options) {
       .workload = (enum workload_shape)field_option(L, index, "workload", workloads),
       .mean = bind_number(L, index, "mean", 100),
       .spread = bind_number(L, index, "spread", 0),
+      .told_alike = bind_boolean(L, index, "told_alike"),
       .told_wrong = bind_number(L, index, "told_wrong", 0),
       .noise = bind_number(L, index, "noise", 0),
       .reference = bind_number(L, index, "reference", 1)};

@@ -38,6 +38,7 @@ local function declare_calls(parser)
     parser:option('--functions', 'Which are called how often, as in square:3,cube:1; the first one without it.')
       :argname 'LIST',
     parser:option('--told-wrong', 'Each workload is told so much too high or too low; 0.3 is 30 %.'):argname 'SHARE',
+    parser:flag('--told-alike', 'All workloads are told as their mean, as without a workload_calculator.'),
     parser:option('--noise', 'Of the time that a call takes: sigma of its logarithm.'):argname 'SIGMA',
     parser:option('--reference', "The speed at which a trace's service times were measured; that of the first kind without it.")
       :argname 'SPEED')
@@ -149,6 +150,7 @@ local function made_up(given, kinds)
   local workload
   workload, problem = words.workload(given.workload or 'constant:100')
   if not workload then return nil, problem end
+  arrivals.told_alike = given.told_alike
   arrivals.workload, arrivals.mean, arrivals.spread = workload.shape, workload.mean, workload.spread
   local capacity = capacity_of(kinds)
   for _, key in ipairs { 'rate', 'high' } do
