@@ -383,7 +383,7 @@ static void scores(struct page *page) {
 static void write_router(struct page *page, const char *version) {
   begin(page, "farside_build_info", "gauge", "Always 1; the version of the router.");
   count_with(page, "version", version, 1);
-  begin(page, "farside_clients", "gauge", "Clients that are connected.");
+  begin(page, "farside_callers", "gauge", "Who may make calls: clients, and workers.");
   count(page, page->router->peers.count);
 }
 

@@ -102,6 +102,7 @@ static int64_t on_turn(void *owner, int64_t now) {
   int64_t next = hub_turn(server->hub, now);
   next = sooner(next, server_peers_turn(server, now));
   next = sooner(next, turn_listeners(server, now));
+  next = sooner(next, server_http_turn(server, now));
   if (server->phase == SERVER_SERVES) return next;
   step_phase(server, now);
   return sooner(next, server->phase_until);
@@ -206,7 +207,7 @@ static void fill(struct served *served, const struct server_deployment *deployme
 }
 
 static void on_accepted(void *owner, int fd, bool is_last) {
-  server_accept(owner, fd, is_last);
+  server_meet(owner, fd, is_last);
 }
 
 static int deploy(struct server *server, struct served *served,
@@ -260,6 +261,7 @@ int server_open(struct server **out) {
     server_close(server);
     return error;
   }
+  server_http_open(server);
   hub_on_line(server->hub, server_line, server);
   *out = server;
   return 0;
@@ -281,6 +283,7 @@ static void close_handles(struct server *server) {
   loop_acquire(server->loop);
   close_listeners(server);
   if (server->hub) server_peers_close(server);
+  server_http_close(server);
   if (server->hub) hub_close(server->hub);
   loop_release(server->loop);
   loop_close(server->loop);

@@ -16,6 +16,7 @@
 //   status                      of this process and all its deployments
 //   describe  deployment, tag   the functions of a deployment and what else it was declared with
 //   stop                        as a signal
+//   metrics                     a text, as Prometheus reads it
 //   logs      deployment, tag, worker (its number there), follow
 //                               LOG with the lines that were kept, then the reply; with `follow`
 //                               what comes from then on, less what the operator does not read in
@@ -56,6 +57,11 @@ struct server_deployment {
 /// sentence in `why`.
 int server_deploy(struct server *server, uint32_t number,
                   const struct server_deployment *deployment, char *why, size_t size);
+
+/// Also answers GET /metrics and GET /healthz at a loopback address, as http_listen; each socket does
+/// so anyway.
+int server_listen_http(struct server *server, const char *address, uint16_t *port, char *why,
+                       size_t size);
 
 /// Serves until it was told to end, on this thread, in which SIGTERM and SIGINT are to be blocked,
 /// as they are in all others. 0: it has drained; a signal's number: it was the second one.

@@ -110,6 +110,14 @@ static void on_describe(const struct request *request) {
   reply(request, &body);
 }
 
+static void on_metrics(const struct request *request) {
+  struct buffer body = begin_reply(), text = BUFFER_EMPTY;
+  server_metrics(request->peer->server, &text);
+  pack_str(&body, (const char *)text.bytes, text.size);
+  buffer_free(&text);
+  reply(request, &body);
+}
+
 static void on_stop(const struct request *request) {
   struct buffer body = begin_reply();
   pack_bool(&body, true);
@@ -135,10 +143,8 @@ static const struct {
   const char *name;
   void (*answer)(const struct request *request);
 } requests[] = {
-    {"status", on_status},
-    {"describe", on_describe},
-    {"stop", on_stop},
-    {"logs", on_logs},
+    {"status", on_status}, {"describe", on_describe}, {"metrics", on_metrics},
+    {"stop", on_stop},     {"logs", on_logs},
 };
 
 enum { REQUESTS = sizeof requests / sizeof *requests };

@@ -281,11 +281,11 @@ static void on_closed(void *owner, int error, const char *why) {
   end_peer(peer, wait_now());
 }
 
-static bool is_full(const struct server *server) {
+bool server_is_full(const struct server *server) {
   return server->peer_count > LIMIT_CONNECTIONS || server->handshakes > LIMIT_HANDSHAKES;
 }
 
-void server_accept(struct served *socket, int fd, bool is_last) {
+void server_accept(struct served *socket, int fd, bool is_last, int64_t since) {
   static const struct transport_events events = {on_message, on_closed};
   struct server *server = socket->server;
   int64_t now = wait_now();
@@ -305,8 +305,8 @@ void server_accept(struct served *socket, int fd, bool is_last) {
   server->peer_count++;
   server->handshakes++;
   server->connections++;
-  gate_open(&peer->gate, now);
-  if (is_last || is_full(server)) {
+  gate_open(&peer->gate, since);
+  if (is_last || server_is_full(server)) {
     refuse(peer, overloaded("connections", is_last ? 0 : server->peer_count - 1), now);
     return;
   }

@@ -1,6 +1,7 @@
 // What the files of the served router share. Private to server*.c.
 //
 //   server.c           life: deployments, turns, the end
+//   server_http.c      whom a connection is for: HTTP or a peer; pages
 //   server_peer.c      connections: the handshake, messages, those that do not read
 //   server_operator.c  operators' requests
 //   server_log.c       the lines of workers that are kept and followed
@@ -73,6 +74,8 @@ struct server {
   struct peer *first;  // all
   uint32_t peer_count, handshakes, operators;
   struct peers dirty, watched;
+  struct newcomer *newcomers;  // not known yet what they are; among the handshakes
+  struct http *http;
   uint64_t connections, refused, slow;  // since it started
 
   struct tail *tails;  // by worker
@@ -89,8 +92,19 @@ struct server {
 void server_finish(struct server *server, const char *why);
 struct served *server_find(const struct server *server, const char *name, const char *tag);
 
+// server_http.c
+/// Somebody has connected; takes over the descriptor.
+void server_meet(struct served *socket, int fd, bool is_last);
+/// Appends the metrics as Prometheus reads them.
+void server_metrics(struct server *server, struct buffer *out);
+void server_http_open(struct server *server);
+int64_t server_http_turn(struct server *server, int64_t now);
+void server_http_close(struct server *server);
+
 // server_peer.c
-void server_accept(struct served *socket, int fd, bool is_last);
+bool server_is_full(const struct server *server);
+/// A client or an operator; `is_last`: it is to be refused. The handshake has begun at `since`.
+void server_accept(struct served *socket, int fd, bool is_last, int64_t since);
 /// Queues a message; takes over its body.
 void server_send(struct peer *peer, struct message *message, int64_t now);
 /// Writes what was queued, ends those that are to end. Returns the next instant it wants to be called

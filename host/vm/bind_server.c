@@ -95,6 +95,17 @@ static int l_deploy(lua_State *L) {
   return 1;
 }
 
+// server:metrics(address) -> the port that answers; nil, error
+static int l_metrics(lua_State *L) {
+  struct server *server = check_server(L);
+  uint16_t port;
+  char why[1024] = "";
+  if (server_listen_http(server, luaL_checkstring(L, 2), &port, why, sizeof why))
+    return bind_call_error(L, "ConfigError", "%s", why);
+  lua_pushinteger(L, port);
+  return 1;
+}
+
 // server:run() -> 0 when it has drained, else the number of the signal that ended it at once
 static int l_run(lua_State *L) {
   lua_pushinteger(L, server_run(check_server(L)));
@@ -124,7 +135,7 @@ static int l_serve(lua_State *L) {
 
 void bind_server(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"claim", l_claim}, {"deploy", l_deploy}, {"run", l_run},
+      {"claim", l_claim}, {"deploy", l_deploy}, {"metrics", l_metrics}, {"run", l_run},
       {"close", l_close}, {"__gc", l_close},    {NULL, NULL},
   };
   luaL_newmetatable(L, kServer);

@@ -5,7 +5,7 @@
 -- `run(given)` does it. What a person has to know is on stdout or, when it went wrong, on stderr; exit codes are in EXITS.
 local native = require 'farside.native'
 
-local OK, FAILED, USAGE = 0, 1, 64
+local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 64, 130
 
 local M = {}
 
@@ -13,6 +13,11 @@ local M = {}
 M.COMMANDS = {
   { 'run', 'run a Lua script whose functions may be remote' },
   { 'serve', 'serve deployments to many clients' },
+  { 'ps', 'show served deployments and their workers' },
+  { 'call', 'call a function of a served deployment' },
+  { 'logs', 'show what workers print' },
+  { 'metrics', "print a router's metrics as Prometheus text" },
+  { 'stop', 'let a router finish its calls and end' },
   { 'simulate', "run a deployment's calls and workers in virtual time" },
   { 'completion', 'print completions for a shell' },
   { 'help', 'explain a command' },
@@ -55,6 +60,12 @@ local function unknown(word)
   return say(("unknown command '%s'%s"):format(word, require('farside.check').suggest(word, names())))
 end
 
+-- What is raised here is a mistake of ours, or Ctrl-C.
+local function trace(err)
+  if type(err) == 'string' and err:find('interrupted!?$') then return 'interrupted' end
+  return debug.traceback(tostring(err), 2)
+end
+
 --- Runs a command whose words argparse reads.
 local function run_declared(name, command, words)
   local parser = require 'farside.cli.parser'
@@ -64,8 +75,10 @@ local function run_declared(name, command, words)
     return OK
   end
   if problem then return say(('%s: %s'):format(name, problem), name) end
-  local code
-  code, problem = command.run(given)
+  local ok, code
+  ok, code, problem = xpcall(function() return command.run(given) end, trace)
+  if not ok then code, problem = FAILED, code end
+  if not ok and problem == 'interrupted' then code = INTERRUPTED end
   if problem then
     io.stdout:flush()
     io.stderr:write('farside: ', name, ': ', problem, '\n')

@@ -92,13 +92,24 @@ local function deploy_all(server, all)
   end
 end
 
-local function serve(all, listen)
+--- Answers Prometheus at a loopback address.
+local function listen_http(server, address)
+  if not address then return nil end
+  local port, err = server:metrics(address)
+  if not port then
+    say('--metrics: ' .. text_of(Error.new(err)))
+    return CONFIGURATION
+  end
+  say(('metrics are at http://%s:%d/metrics'):format(address:match('^(.*):'), port))
+end
+
+local function serve(all, listen, metrics)
   local server, err = native.serve()
   if not server then
     say(text_of(Error.new(err)))
     return FAILED
   end
-  local code = claim_all(server, all, listen) or deploy_all(server, all)
+  local code = claim_all(server, all, listen) or listen_http(server, metrics) or deploy_all(server, all)
   if not code then
     local signal = server:run()
     code = signal == 0 and 0 or SIGNAL + signal
@@ -109,16 +120,20 @@ end
 
 local M = {}
 
-M.description = 'Serves the deployments of deploy scripts to many clients, each on a unix socket. Clients that load the ' ..
-  'same script find it by themselves. SIGTERM lets calls in progress finish, a second one ends it at once.'
+M.description = 'Serves the deployments of deploy scripts to many clients: one router, in this process, each deployment on a ' ..
+  'unix socket of its own, which clients that load the same script find by themselves. SIGTERM or Ctrl-C lets calls in ' ..
+  'progress finish (30 s), a second one ends it at once.'
 M.epilog = [[
 Examples:
    farside serve deploy.lua
+   farside serve --metrics 127.0.0.1:9464 square.lua words.lua
    FARSIDE_ROUTER=unix:/run/square.sock farside run client.lua]]
 
 function M.declare(parser)
   parser:argument('scripts', 'The deploy scripts.'):argname 'SCRIPT':args '+'
-  parser:option('--listen', 'Listen there, unix:PATH; for one deployment.'):argname 'ADDRESS'
+  parser:option('--listen', 'Listen there instead; for one deployment.'):argname 'unix:PATH'
+  parser:option('--metrics', 'Also answer GET /metrics and /healthz over HTTP at this loopback address, for Prometheus.')
+    :argname 'ADDRESS:PORT'
 end
 
 function M.run(given)
@@ -129,7 +144,7 @@ function M.run(given)
   local ok, all = pcall(load_all, given.scripts)
   if not ok then return FAILED, text_of(all) end
   if given.listen and #all > 1 then return USAGE, ('--listen: expected one deployment, got %d'):format(#all) end
-  return serve(all, given.listen)
+  return serve(all, given.listen, given.metrics)
 end
 
 return M

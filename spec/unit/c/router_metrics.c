@@ -256,7 +256,7 @@ static void gauges(void) {
   struct scene scene = open_two(1);
   scene_call(&scene, SQUARE, SECONDS(5));
   scene_call(&scene, CUBE, SECONDS(5));
-  expect_line(&scene, "farside_clients 1");
+  expect_line(&scene, "farside_callers 1");
   expect_line(&scene,
               "farside_calls_queued{deployment=\"app\",tag=\"default\",function=\"cube\"} 1");
   expect_line(&scene, "farside_queue_bytes{deployment=\"app\",tag=\"default\"} 4");

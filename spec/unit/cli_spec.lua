@@ -1,0 +1,119 @@
+local call = require 'farside.cli.call'
+local json = require 'farside.cli.json'
+local metrics = require 'farside.cli.metrics'
+local ps = require 'farside.cli.ps'
+local text = require 'farside.cli.text'
+
+local function plain(_, shown)
+  return shown
+end
+
+describe('farside call', function()
+  local AREA = { name = 'area', parameters = { 'width', 'height', 'unit' } }
+
+  local function arguments(words, option)
+    local values, count = call.arguments(AREA, { arguments = words, json = option and { option } })
+    if not values then return nil, count end
+    local shown = {}
+    for i = 1, count do shown[i] = values[i] == nil and 'nil' or json.encode(values[i]) end
+    return table.concat(shown, ' ')
+  end
+
+  it('takes arguments by name in any order, and leaves out others', function()
+    assert.equal('2 3', arguments { 'height=3', 'width=2' })
+    assert.equal('nil nil "m"', arguments { 'unit=m' })
+  end)
+
+  it('takes arguments by position', function()
+    assert.equal('2 3 "m"', arguments { '2', '3', 'm' })
+    assert.equal('', arguments {})
+  end)
+
+  it('reads values as JSON where they look like it, and as text else', function()
+    assert.equal('-2.5 true null', arguments { '-2.5', 'true', 'null' })
+    assert.equal('"5" [1,{"a":2}] "true story"', arguments { '"5"', '[1, {"a": 2}]', 'true story' })
+    assert.equal('"1.2.3" "007" "2024-01-01"', arguments { '1.2.3', '007', '2024-01-01' })
+  end)
+
+  it('takes all of them as a JSON object or list', function()
+    assert.equal('2 nil "m"', arguments({}, '{"unit": "m", "width": 2}'))
+    assert.equal('2 3', arguments({}, '[2, 3]'))
+  end)
+
+  it('takes --json alone for the output only', function()
+    assert.equal('2', arguments({}, 'width=2'))
+  end)
+
+  it('says what is wrong with them', function()
+    assert.equal("expected names of parameters (width, height, unit), got 'widht'; did you mean 'width'?",
+      select(2, arguments { 'widht=2' }))
+    assert.equal('expected all arguments by name, or all by position, got both', select(2, arguments { '2', 'height=3' }))
+    assert.equal('expected at most 3 arguments (width, height, unit), got 4', select(2, arguments { '1', '2', '3', '4' }))
+    assert.equal("argument '[1': JSON: expected ',' or ']' at character 3, got the end", select(2, arguments { '[1' }))
+    assert.equal('--json: JSON: expected a key in quotes at character 2, got the end', select(2, arguments({}, '{')))
+    assert.equal('expected arguments in --json or as words, got both', select(2, arguments({ '2' }, '[2]')))
+  end)
+
+  it('prints text as it is and all else as JSON', function()
+    assert.equal('a b\n25\n{\n  "x": 1\n}\n', call.render({ 'a b', 25, { x = 1 } }, 3, false))
+    assert.equal('["a b",25,null]\n', call.render({ 'a b', 25 }, 3, true))
+    assert.equal('', call.render({}, 0, false))
+  end)
+end)
+
+describe('farside ps', function()
+  local DEPLOYMENT = {
+    name = 'square', tag = 'default', state = 'ready', ready = 1, queued = 2, running = 1, calls = 120, clients = 1,
+    workers = {
+      { place = 0, state = 'ready', pid = 4712, in_flight = 1, calls = 120, starts = 1, scores = { square = 1234567 } },
+      { place = 1, state = 'starting', in_flight = 0, calls = 0, starts = 3, scores = {} },
+    },
+  }
+
+  local function render(paint)
+    return ps.render({ { deployment = DEPLOYMENT, router = { pid = 4711, uptime = 3700 } } }, paint or plain)
+  end
+
+  it('shows a deployment and its workers in columns', function()
+    assert.equal(table.concat({
+      'square  ready  1 of 2 workers ready, 2 queued, 1 running, 120 calls, 1 client  (router 4711, up 1 h 1 min)',
+      '  WORKER  STATE      PID  IN FLIGHT  CALLS  STARTS  SCORES',
+      '       0  ready     4712          1    120       1  square 1.23M/s',
+      '       1  starting     -          0      0       3  ', '' }, '\n'), render())
+  end)
+
+  it('colours states without moving columns', function()
+    local coloured = render(function(colour, shown) return '<' .. colour .. '>' .. shown .. '</>' end)
+    assert.truthy(coloured:find('<green>ready</>', 1, true))
+    assert.equal(render(), (coloured:gsub('<.->', '')))
+  end)
+
+  it('tells a tag that is not the default one, and why a deployment fails', function()
+    local failed = { name = 'a', tag = 'canary', state = 'failed', ready = 0, queued = 0, running = 0, calls = 0, clients = 0,
+      workers = {}, failure = { message = 'no such file\27[2J' } }
+    local shown = ps.render({ { deployment = failed, router = { pid = 1, uptime = 5 } } }, plain)
+    assert.truthy(shown:find('a:canary  failed  0 of 0 workers ready', 1, true))
+    assert.truthy(shown:find('\n  no such file\\x1b[2J\n', 1, true))
+  end)
+end)
+
+describe('text for a person', function()
+  it('shortens numbers and durations', function()
+    assert.same({ '0.5', '999', '1.23k', '45.6M', '7G', '1.2T' },
+      { text.short(0.5), text.short(999), text.short(1234), text.short(45.6e6), text.short(7e9), text.short(1.2e12) })
+    assert.same({ '5 s', '2 min', '1 h 1 min', '3 d 2 h' },
+      { text.duration(5.9), text.duration(150), text.duration(3700), text.duration(3 * 86400 + 7300) })
+  end)
+end)
+
+describe('farside metrics --json', function()
+  it('has families, samples and labels of the text', function()
+    local families = metrics.parse('# HELP a_total Some text.\n# TYPE a_total counter\n'
+      .. 'a_total{b="c\\"d\\\\e\\nf",g="",h="i"} 5\n# HELP x y\n# TYPE x gauge\nx 0.5\n')
+    assert.same({
+      { name = 'a_total', help = 'Some text.', type = 'counter',
+        samples = { { name = 'a_total', labels = { b = 'c"d\\e\nf', g = '', h = 'i' }, value = 5 } } },
+      { name = 'x', help = 'y', type = 'gauge', samples = { { name = 'x', labels = {}, value = 0.5 } } },
+    }, families)
+  end)
+end)
