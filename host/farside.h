@@ -7,11 +7,12 @@
 //   ...
 //   farside_close(farside);
 //
-// The router runs inside the calling process, workers are its children. No signal handler is
-// installed. Ended calls are reported by callbacks, on the thread that turns: a program with its
-// own loop waits for farside_fd and calls farside_turn; in one that never asks for farside_fd a
-// thread of Farside turns, and callbacks come on that thread, one at a time. A callback may call
-// every function here but farside_close.
+// The router runs inside the calling process, workers are its children; unless `farside serve` runs
+// one for this deployment, which is then used (FARSIDE_ROUTER: "embedded" or "unix:PATH" forces
+// either). No signal handler is installed. Ended calls are reported by callbacks, on the thread
+// that turns: a program with its own loop waits for farside_fd and calls farside_turn; in one that
+// never asks for farside_fd a thread of Farside turns, and callbacks come on that thread, one at a
+// time. A callback may call every function here but farside_close.
 //
 // A tensor among arguments or results is a msgpack extension of type 2. Its content: u8 type (1 f64,
 // 2 f32, 3 f16, 4 bf16, 5 i64, 6 i32, 7 u8, 8 bool), u8 number of dimensions (0 to 8), u8 padding
@@ -58,9 +59,9 @@ struct farside_result {
 
 typedef void (*farside_callback)(void *user, const struct farside_result *result);
 
-/// Loads the deploy script and starts its workers; does not wait for them. On failure `*farside` is
-/// an object that can only be asked for its problem and closed, or NULL when there was no memory
-/// for it.
+/// Loads the deploy script and starts its workers, or connects to the router that serves it; does
+/// not wait for workers. On failure `*farside` is an object that can only be asked for its problem
+/// and closed, or NULL when there was no memory for it.
 int farside_open(const struct farside_options *options, struct farside **farside);
 
 /// Calls `function`. `payload` is a msgpack array of its arguments, copied. `timeout` in seconds,

@@ -13,6 +13,7 @@
 enum {
   DIGITS = 8,    // of a file's digest that have to be there
   LISTED = 100,  // files in an error
+  NAMED = 5,     // of them in its sentence
   PATH = 200,    // bytes of one there
 };
 
@@ -160,7 +161,15 @@ static bool is_same(const struct file *a, const struct file *b) {
 struct list {
   struct buffer *out;
   size_t count;
+  char *names;  // the first of them, in a sentence
+  size_t size;
 };
+
+static void name_file(struct list *list, const char *text) {
+  size_t length = strlen(list->names);
+  if (list->count > NAMED) return;
+  snprintf(list->names + length, list->size - length, "%s%s", length ? ", " : "", text);
+}
 
 static void list_file(struct list *list, const struct file *file, const char *what) {
   if (list->count++ >= LISTED || !list->out) return;
@@ -169,6 +178,7 @@ static void list_file(struct list *list, const struct file *file, const char *wh
   memcpy(text, file->path, size);
   size += (size_t)snprintf(text + size, sizeof text - size, " (%s)", what);
   pack_str(list->out, text, size);
+  name_file(list, text);
 }
 
 // Lists what of `yours` is not the same in `mine`; `both`: also what differs.
@@ -186,12 +196,14 @@ static void compare(struct list *list, struct cursor yours, struct cursor mine, 
   }
 }
 
-size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine) {
+size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine,
+                    char *names, size_t size) {
   struct list list = {0};
+  *names = 0;
   compare(&list, yours, mine, "added", true);
   compare(&list, mine, yours, "missing", false);
   size_t count = list.count;
-  list = (struct list){error_value(writer, "files"), 0};
+  list = (struct list){error_value(writer, "files"), 0, names, size};
   pack_array(list.out, count < LISTED ? count : LISTED);
   compare(&list, yours, mine, "added", true);
   compare(&list, mine, yours, "missing", false);

@@ -89,8 +89,9 @@ struct error_writer;
 
 /// Adds the list "files" of what differs between two maps as those of HELLO, as texts such as
 /// "deploy.lua (changed)"; "added": only `yours` has it; "missing": only `mine` has. Returns how many
-/// differ; at most 100 are listed.
-size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine);
+/// differ; at most 100 are listed. The first five stand in `names` too, for a sentence.
+size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine,
+                    char *names, size_t size);
 
 /// Which one of `count` words is nearest to `word`, by how many letters differ; `count`: none is
 /// near.

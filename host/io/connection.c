@@ -39,6 +39,7 @@ struct connection {
   struct payload *refusal;
   char why[256];
 
+  int64_t now;      // when it was turned last, or something was sent
   bool is_dirty;    // something is not flushed
   bool was_idle;    // no answer was due before that
   int64_t flushed;  // when
@@ -98,6 +99,7 @@ static void deliver_answers(struct connection *connection, int64_t now) {
 
 void connection_send(struct connection *connection, struct message *message, int64_t now) {
   bool is_call = message->type == MESSAGE_CALL;
+  connection->now = now;
   uint64_t at = connection->transport ? position(connection) : 0;
   bool goes = is_call ? contact_call(connection->contact, message, at, now)
                       : contact_control(connection->contact, message);
@@ -266,13 +268,13 @@ static void on_other(struct connection *connection, struct message *message, int
 
 static void on_message(void *owner, struct message *message) {
   struct connection *connection = owner;
-  int64_t now = wait_now();
+  int64_t now = connection->now;
   bool is_of_call = message->id.session || message->id.counter;
   bool is_end = message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR;
   bool is_part = message->type == MESSAGE_ITEM || message->type == MESSAGE_PROGRESS;
   if (!(is_end || is_part) || !is_of_call ||
       contact_state(connection->contact) == CONTACT_CONNECTING) {
-    on_other(connection, message, now);
+    on_other(connection, message, wait_now());
     return;
   }
   if (is_end && !contact_ended(connection->contact, message, now)) {
@@ -337,6 +339,7 @@ int connection_begin(struct connection *connection, int64_t now, char *why, size
 
 int64_t connection_turn(struct connection *connection, int64_t now) {
   struct contact *contact = connection->contact;
+  connection->now = now;
   if (now >= contact_deadline(contact)) {
     contact_tick(contact, now);
     deliver_answers(connection, now);

@@ -199,13 +199,17 @@ static struct payload *deployment_changed(const struct served *served, const str
   error_string(&writer, "deployment", served->name);
   error_string(&writer, "yours", hello->hash);
   error_string(&writer, "mine", served->hash);
+  char names[600] = "";
   size_t count = 0;
   if (hello->files.at && served->files)
-    count = gate_compare(&writer, hello->files, map_of(served->files));
-  error_message(&writer,
-                "the router (process %d) serves another version of '%s': %zu of its files differ; "
-                "restart it, or deploy under another tag",
-                (int)getpid(), served->name, count);
+    count = gate_compare(&writer, hello->files, map_of(served->files), names, sizeof names);
+  error_message(
+      &writer,
+      "the router at unix:%s (process %d) serves '%s' from other files than this client's: "
+      "%s%s; end it (farside stop %s) and serve these, deploy under another tag, or set "
+      "FARSIDE_ROUTER=embedded",
+      served->path, (int)getpid(), served->name, count ? names : "which ones, is not known",
+      count > 5 ? " and others" : "", served->name);
   return error_end(&writer);
 }
 

@@ -92,6 +92,7 @@ static int push_failed(lua_State *L, struct payload *failure) {
   return 2;
 }
 
+// handle:deploy{...} -> number, address of the router that serves it, if it is elsewhere; nil, error
 static int l_deploy(lua_State *L) {
   struct handle *handle = check_handle(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -113,7 +114,10 @@ static int l_deploy(lua_State *L) {
   lua_getfield(L, 2, "registry");
   lua_rawseti(L, -2, (int)number);
   lua_pushinteger(L, number);
-  return 1;
+  const char *served = session_served_at(handle->session, number);
+  if (!served) return 1;
+  lua_pushfstring(L, "unix:%s", served);
+  return 2;
 }
 
 // ---- calls ----
@@ -284,10 +288,6 @@ static int l_status(lua_State *L) {
   bool is_connecting = served && status.state == DEPLOYMENT_STARTING;
   lua_pushstring(L, is_connecting ? "connecting" : kDeploymentStates[status.state]);
   lua_setfield(L, -2, "state");
-  if (served) {
-    lua_pushfstring(L, "unix:%s", served);
-    lua_setfield(L, -2, "router");
-  }
   set_number(L, "queued", status.queued);
   set_number(L, "running", status.running);
   set_number(L, "ready", status.ready);

@@ -15,6 +15,7 @@ local M = {}
 
 local SYSTEM = { '/usr/', '/lib/', '/opt/' }
 local FILES_MOST = 10000
+local SHOWN = 16  -- digits of a file's hash; a router takes 8 or more
 
 local function u32(n)
   return string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 2 ^ 16) % 256, math.floor(n / 2 ^ 8) % 256, n % 256)
@@ -123,13 +124,13 @@ function M.hash(files)
   return native.sha256(table.concat(parts))
 end
 
---- The hash of a deployment, and the hashes of its files by name.
+--- The hash of a deployment, and what the hashes of its files begin with, by name: enough to tell which one changed.
 ---@return string hash
 ---@return table<string, string> hashes
 function M.of(script, cwd)
   local files = M.files(script, cwd)
   local hashes = {}
-  for name, file in pairs(files) do hashes[name] = file.hash end
+  for name, file in pairs(files) do hashes[name] = file.hash:sub(1, SHOWN) end
   return M.hash(files), hashes
 end
 

@@ -14,6 +14,7 @@ local future = require 'farside.future'
 local names = require 'farside.names'
 local native = require 'farside.native'
 local scaling = require 'farside.scaling'
+local served = require 'farside.served'
 local yield = require 'farside.yield'
 
 ffi.cdef 'char *getcwd(char *buffer, size_t size);'
@@ -343,9 +344,9 @@ function Deployment:start()
   if self.number then return end
   local specification = self:specification()
   local handle = future.handle()
-  local number, err = handle:deploy(specification)
-  if not number then error(Error.new(err), 0) end
-  self.number, self.handle = number, handle
+  local number, router = handle:deploy(specification)
+  if not number then error(Error.new(router), 0) end
+  self.number, self.handle, self.router = number, handle, router
   self:number_functions(number, handle)
   if native.is_terminal(STDERR) then
     local began = native.now()
@@ -386,6 +387,17 @@ local function failed(err)
     message = 'the workers of the deployment cannot be started' }
 end
 
+--- As handle:ready; a router elsewhere may have welcomed this client before a worker of its was ready.
+local function await_ready(self, seconds)
+  local state, err = self.handle:ready(self.number, seconds)
+  if state ~= 'ready' or not self.router then return state, err end
+  local status = self:status()
+  if status.state == 'failed' then return 'failed', status.failure end
+  if status.state ~= 'starting' then return 'ready' end
+  future.sleep(math.min(READY_STEP, seconds))
+  return 'timeout'
+end
+
 --- Tells whoever asked, if anything is new.
 local function tell(self, on_progress, last)
   if not on_progress then return nil end
@@ -411,7 +423,7 @@ function api.ensure_ready(self, options)
   repeat
     local left = math.max(0, deadline - native.now())
     local alone = not on_progress and not coroutine.running() and not future.delay()
-    local state, err = self.handle:ready(self.number, alone and left or math.min(READY_STEP, left))
+    local state, err = await_ready(self, alone and left or math.min(READY_STEP, left))
     told = tell(self, on_progress, told)
     if state == 'ready' then return end
     if state == 'failed' then error(failed(err), 0) end
@@ -424,10 +436,17 @@ end
 function Deployment:status()
   if not self.number then return { state = 'not started', queued = 0, running = 0, calls = 0, workers = {} } end
   local status = self.handle:status(self.number)
+  if self.router and status.state == 'ready' then
+    status = served.status(self.router, self.name, self.tag) or status
+  end
+  status.router = self.router
   status.failure = status.failure and Error.new(status.failure)
   for _, worker in ipairs(status.workers) do
     local scores = {}
-    for number, score in pairs(worker.scores or {}) do scores[self.functions[number + 1].name] = score end
+    for number, score in pairs(worker.scores or {}) do
+      local known = self.functions[tonumber(number) and number + 1]
+      scores[known and known.name or number] = score
+    end
     worker.scores = scores
   end
   return status

@@ -26,7 +26,7 @@ end
 
 local function farside(placement, arguments, workers)
   local limit = workers and ('BENCH_WORKERS=%d '):format(workers) or ''
-  return run(placement, ('env %s%s/farside run spec/bench/call/client.lua %s'):format(limit, build, arguments))
+  return run(placement, ('env FARSIDE_ROUTER=embedded %s%s/farside run spec/bench/call/client.lua %s'):format(limit, build, arguments))
 end
 
 local function print_row(name, row, ratios)
@@ -102,6 +102,50 @@ local function bulk()
   end
 end
 
+-- A router in a process of its own, for as long as `measure` runs.
+local function with_server(placement, workers, measure)
+  local folder = io.popen('mktemp -d'):read '*l'
+  local prefix = placement == 'one' and 'taskset -c 0 ' or ''
+  local command = ("export XDG_RUNTIME_DIR='%s' BENCH_WORKERS=%d; %s%s/farside serve spec/bench/call/deploy.lua 2>'%s/log' & echo $!")
+    :format(folder, workers, prefix, build, folder)
+  local pid = io.popen(command):read '*l'
+  local limit = native.now() + 20
+  while os.execute(("grep -q 'is served at' '%s/log'"):format(folder)) ~= 0 do
+    assert(native.now() < limit and os.execute('kill -0 ' .. pid) == 0, 'no router serves')
+    os.execute 'sleep 0.05'
+  end
+  local ok, err = pcall(measure, function(arguments)
+    return run(placement, ("env XDG_RUNTIME_DIR='%s' BENCH_WORKERS=%d %s/farside run spec/bench/call/client.lua %s"):format(folder, workers,
+      build, arguments))
+  end)
+  os.execute('kill ' .. pid)
+  while os.execute('kill -0 ' .. pid .. ' 2>/dev/null') == 0 do os.execute 'sleep 0.05' end
+  os.execute(("rm -rf '%s'"):format(folder))
+  assert(ok, err)
+end
+
+local function served(base)
+  for _, placement in ipairs { 'one', 'free' } do
+    for workers = 1, 2 do
+      with_server(placement, workers, function(client)
+        local row = client(('one %g'):format(kSeconds))
+        print_row(('served, 1 in flight, %d worker(s), %s'):format(workers, placement), row,
+          ('p50 %.2f x bare pinned (aim 2.75)'):format(row.p50 / base.p50))
+        for _, what in ipairs { { 'many', 'one call each' }, { 'concurrent', 'concurrency 64' } } do
+          local there = client(('%s %g'):format(what[1], kSeconds))
+          local here = farside(placement, ('%s %g'):format(what[1], kSeconds), workers)
+          print_row(('served, 64 in flight, %d worker(s), %s, %s'):format(workers, what[2], placement), there,
+            ('%.2f of embedded (aim 1200000 calls/s)'):format(there.rate / here.rate))
+        end
+        if workers == 1 then
+          local there = client(('bulk %g %d'):format(kSeconds, kBulk))
+          print_row(('served, echo of a 16 MiB string, %s'):format(placement), there)
+        end
+      end)
+    end
+  end
+end
+
 local function measure()
   print(('%-58s %9s %9s %9s %8s'):format('', 'p50 us', 'p99 us', 'calls/s', 'MB/s'))
   local base = ping 'one'
@@ -110,6 +154,7 @@ local function measure()
   one_in_flight(base)
   one_call_a_worker()
   concurrent()
+  served(base)
   batched()
   bulk()
   local median, worst = first_result()
