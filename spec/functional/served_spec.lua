@@ -1,5 +1,6 @@
 -- Clients of a router that is a process of its own.
 local host = require 'spec.support.host'
+local program = require 'spec.support.program'
 
 local kDeploy = [[
 local ffi = require 'ffi'
@@ -205,6 +206,20 @@ describe('a client of a served router', function()
       assert.is_nil(read(notes):find 'done')
     end)
   end
+end)
+
+describe('a program in C with a served router', function()
+  local variables = { EMBED_DEPLOY = host.source .. '/spec/support/embed.lua' }
+
+  before_each(function()
+    local folder = host.folder()
+    variables.XDG_RUNTIME_DIR, variables.FARSIDE_BIN = folder, '/nonexistent'
+    local router = host.spawn({ host.farside, 'serve', variables.EMBED_DEPLOY }, { env = { XDG_RUNTIME_DIR = folder } })
+    router:wait_for 'is (served) at'
+  end)
+  after_each(host.clean)
+
+  program.checks('check_embed', variables)
 end)
 
 describe('a router that goes', function()
