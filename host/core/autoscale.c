@@ -19,9 +19,9 @@ static const double kRise = 0.2;        // of the size
 static const double kStartPeriod = 10;  // seconds
 static const double kSlack = 1e-6;      // workers: rounding is no load
 
-// The most that was wanted, in spans of kBucket.
+// The most workers that were wanted, in spans of kBucket.
 struct window {
-  double most[BUCKETS];
+  uint32_t most[BUCKETS];
 };
 
 // Workload per second, and its squares, smoothed.
@@ -258,9 +258,12 @@ static void turn(struct autoscale *autoscale, int64_t now) {
   if (bucket > autoscale->bucket) autoscale->bucket = bucket;
 }
 
-static double hold(const struct autoscale *autoscale, struct window *window, double capacity) {
-  double *latest = &window->most[autoscale->bucket % BUCKETS], most = 0;
-  if (capacity > *latest) *latest = capacity;
+static uint32_t hold(const struct autoscale *autoscale, struct window *window, uint32_t count) {
+  uint32_t *latest = &window->most[autoscale->bucket % BUCKETS], most = 0;
+  if (count > *latest) *latest = count;
+#ifdef PLANT_HELD_SHORT
+  return count;
+#endif
   for (int i = 0; i < BUCKETS; i++)
     if (window->most[i] > most) most = window->most[i];
   return most;
@@ -269,6 +272,10 @@ static double hold(const struct autoscale *autoscale, struct window *window, dou
 // ---- starts ----
 
 static double larger(double one, double other) {
+  return one > other ? one : other;
+}
+
+static uint32_t larger_count(uint32_t one, uint32_t other) {
   return one > other ? one : other;
 }
 
@@ -282,7 +289,9 @@ static void refill(struct autoscale *autoscale, uint32_t size, int64_t now) {
 }
 
 void autoscale_started(struct autoscale *autoscale) {
+#ifndef PLANT_STARTS_UNBOUNDED
   autoscale->tokens -= 1;
+#endif
 }
 
 int64_t autoscale_may_stop(int64_t start_time, int64_t ready_at) {
@@ -298,7 +307,7 @@ static enum brake limit_starts(struct autoscale *autoscale, const struct autosca
   refill(autoscale, size, now);
   if (*total <= size) return BRAKE_NONE;
   if (view->failing) {
-    *total = size ? size : 1;
+    *total = view->starting ? size : size + 1;
     return BRAKE_FAILING;
   }
   uint32_t most = size + (autoscale->tokens >= 1 ? (uint32_t)autoscale->tokens : 0);
@@ -362,6 +371,9 @@ static void explain(struct autoscale *autoscale, const struct autoscale_view *vi
 static bool is_idle(struct autoscale *autoscale, const struct autoscale_view *view, int64_t now) {
   const struct autoscale_options *options = &autoscale->options;
   bool busy = view->waiting || view->running || autoscale->came;
+#ifdef PLANT_QUEUE_NO_DEMAND
+  busy = view->running;
+#endif
   if (busy || autoscale->was_busy) autoscale->busy = now;
   autoscale->was_busy = busy;
   autoscale->came = false;
@@ -369,23 +381,43 @@ static bool is_idle(struct autoscale *autoscale, const struct autoscale_view *vi
          now - autoscale->busy >= options->inactivity_timeout;
 }
 
+// How many workers are to be there.
+struct counts {
+  uint32_t active, total;
+};
+
+static struct counts counts_of(const struct autoscale *autoscale, const struct autoscale_view *view,
+                               double active, double total, bool idle) {
+  struct counts counts = {workers_for(autoscale, view, active),
+                          workers_for(autoscale, view, total)};
+  if (!counts.active && !idle) counts.active = 1;
+  if (counts.total < autoscale->options.cold_workers)
+    counts.total = autoscale->options.cold_workers;
+  if (counts.total < counts.active) counts.total = counts.active;
+  return counts;
+}
+
+// What is always kept.
+static struct counts least_of(const struct autoscale *autoscale, const struct autoscale_view *view,
+                              const struct load *load, bool idle) {
+  const struct autoscale_options *options = &autoscale->options;
+  double active = idle ? 0 : options->min_load * load->price;
+  return counts_of(autoscale, view, active,
+                   larger(options->cold_mult * active, options->min_cold_load * load->price), idle);
+}
+
 // Nothing changes by itself any more when no more is held than is always kept.
 static int64_t next_step(const struct autoscale *autoscale, const struct load *load, bool idle,
-                         const struct autoscale_wish *wish, uint32_t least_active,
-                         uint32_t least_total, int64_t now) {
+                         const struct autoscale_wish *wish, struct counts least, int64_t now) {
   const struct autoscale_options *options = &autoscale->options;
   if (autoscale->was_busy)
     return now + (load->backlog > 0 || load->over[0] > kSlack ? kStep : kSlowStep);
-  if (wish->active > least_active || wish->total > least_total)
-    if (!idle) {
-      int64_t next = (autoscale->bucket + 1) * kBucket;
-      int64_t timeout = autoscale->busy + options->inactivity_timeout;
-      bool sooner = options->min_load <= 0 && options->inactivity_timeout >= 0 && timeout < next;
-      return sooner ? timeout : next;
-    }
-  if (!idle && options->min_load <= 0 && options->inactivity_timeout >= 0)
-    return autoscale->busy + options->inactivity_timeout;
-  return INT64_MAX;
+  int64_t next = INT64_MAX;
+  if (!idle && (wish->active > least.active || wish->total > least.total))
+    next = (autoscale->bucket + 1) * kBucket;
+  int64_t timeout = autoscale->busy + options->inactivity_timeout;
+  bool times_out = !idle && options->min_load <= 0 && options->inactivity_timeout >= 0;
+  return times_out && timeout < next ? timeout : next;
 }
 
 // A tenth more than are wanted stay, but for the least: loads waver.
@@ -393,9 +425,21 @@ static uint32_t ease(uint32_t wanted, uint32_t there, uint32_t least) {
   return wanted > least && wanted < there && there - wanted <= there / 10 ? there : wanted;
 }
 
+// What was wanted a while ago is kept, but nothing is started for it.
+static struct autoscale_wish wish_of(struct autoscale *autoscale, const struct autoscale_view *view,
+                                     struct counts counts, struct counts least) {
+  uint32_t size = view->ready + view->starting;
+  struct autoscale_wish wish = {.active = hold(autoscale, &autoscale->active, counts.active),
+                                .total = hold(autoscale, &autoscale->total, counts.total)};
+  wish.active = ease(wish.active, view->active, least.active);
+  wish.total = ease(wish.total, size, least.total);
+  if (wish.total > size) wish.total = larger_count(counts.total, size);
+  if (wish.total < wish.active) wish.active = wish.total;
+  return wish;
+}
+
 struct autoscale_wish autoscale_step(struct autoscale *autoscale, const struct autoscale_view *view,
                                      int64_t now) {
-  const struct autoscale_options *options = &autoscale->options;
   autoscale_observe(autoscale, view->functions, now);
   turn(autoscale, now);
   bool idle = is_idle(autoscale, view, now);
@@ -404,34 +448,14 @@ struct autoscale_wish autoscale_step(struct autoscale *autoscale, const struct a
   if (idle) {
     memset(&autoscale->active, 0, sizeof autoscale->active);
     memset(&autoscale->total, 0, sizeof autoscale->total);
-    want = (struct want){.total = options->min_cold_load * load.price, .rule = RULE_IDLE};
+    want = (struct want){.total = autoscale->options.min_cold_load * load.price, .rule = RULE_IDLE};
   }
-  double active = hold(autoscale, &autoscale->active, want.active);
-  double total = hold(autoscale, &autoscale->total, want.total);
-  if (active > want.active + kSlack &&
-      workers_for(autoscale, view, active) > workers_for(autoscale, view, want.active))
-    want.rule = RULE_HELD;
-
-  uint32_t first = idle ? 0 : 1;
-  double least = idle ? 0 : options->min_load * load.price;
-  double least_cold = larger(options->cold_mult * least, options->min_cold_load * load.price);
-  struct autoscale_wish wish = {.active = workers_for(autoscale, view, active),
-                                .total = workers_for(autoscale, view, total)};
-  if (wish.active < first) wish.active = first;
-  if (wish.total < options->cold_workers) wish.total = options->cold_workers;
-  if (wish.total < wish.active) wish.total = wish.active;
-  uint32_t least_active = workers_for(autoscale, view, least);
-  uint32_t least_total = workers_for(autoscale, view, least_cold);
-  if (least_active < first) least_active = first;
-  if (least_total < options->cold_workers) least_total = options->cold_workers;
-  if (least_total < least_active) least_total = least_active;
-
-  wish.active = ease(wish.active, view->active, least_active);
-  wish.total = ease(wish.total, view->ready + view->starting, least_total);
-  if (wish.total < wish.active) wish.total = wish.active;
-
-  wish.again = next_step(autoscale, &load, idle, &wish, least_active, least_total, now);
-  bool is_most = active > capacity_of(view, options->max_workers) + kSlack;
+  struct counts counts = counts_of(autoscale, view, want.active, want.total, idle);
+  struct counts least = least_of(autoscale, view, &load, idle);
+  struct autoscale_wish wish = wish_of(autoscale, view, counts, least);
+  if (wish.active > counts.active) want.rule = RULE_HELD;
+  wish.again = next_step(autoscale, &load, idle, &wish, least, now);
+  bool is_most = want.active > capacity_of(view, autoscale->options.max_workers) + kSlack;
   enum brake brake = limit_starts(autoscale, view, &wish.total, now, &wish.again);
   if (brake == BRAKE_NONE && is_most) brake = BRAKE_MOST;
   if (wish.active != autoscale->last_active || wish.total != autoscale->last_total ||

@@ -44,7 +44,7 @@
 //   start_burst, cold_workers, or a fifth of the size, at least one   are begun at once,
 //   a fifth of the size, at least one                                 every 10 s after that
 //
-// and none while the latest one has failed, unless there is no worker and no start at all.
+// and while the latest one has failed, one at a time.
 #pragma once
 
 #include <stdbool.h>

@@ -80,6 +80,10 @@ bool router_may_serve(const struct router *router, const struct worker *worker) 
 #ifdef PLANT_UNREADY
   return worker->state == WORKER_READY || worker->state == WORKER_STARTING;
 #else
+#ifdef PLANT_PARKED_SERVES
+  if (worker->parked && worker->state == WORKER_READY && !worker->killed && !worker->leaving)
+    return !is_silent(router, worker);
+#endif
 #ifdef PLANT_RETIREE_SERVES
   if (worker->retiring && !worker->killed) return true;
 #endif

@@ -96,6 +96,7 @@ void router_recycle_ready(struct router *router, struct worker *worker, int64_t 
   retiree->wanted = false;
   // One that was given up meanwhile has only to end.
   if (retiree->state == WORKER_READY) router_worker_retire(router, retiree, now);
+  router_recycle_next(router, deployment, now);  // where there is more than one spare place
 }
 
 // The substitute of one that has died goes on as its replacement. One that waits for another try

@@ -178,7 +178,7 @@ static void set_parked(struct router *router, struct worker *worker, bool parked
 
 // So many were wanted as carry the load if they are the fastest. What hardly differs stays.
 static bool swap(struct router *router, const struct scale *scale) {
-  static const double kWorth = 1.25;
+  static const double kWorth = 1.5;
   const struct deployment *deployment = deployment_of(router, scale);
   struct worker *fast = find(router, scale, true), *slow = find(router, scale, false);
   if (!fast || !slow) return false;
@@ -244,6 +244,9 @@ static struct worker *waiting_for_try(const struct router *router,
                                       const struct deployment *deployment) {
   for (uint32_t i = deployment->place_count; i--;) {
     struct worker *worker = place(router, deployment, i);
+#ifdef PLANT_START_CALLED_OFF
+    if (worker->wanted && worker->state == WORKER_STARTING) return worker;
+#endif
     if (worker->wanted && worker->state == WORKER_BACKOFF &&
         !takes_part_in_recycling(deployment, worker))
       return worker;
@@ -330,6 +333,7 @@ static void step(struct router *router, struct scale *scale, int64_t now) {
   memcpy(scale->decision, wish.reason, strlen(wish.reason) + 1);
   if (wish.again != INT64_MAX)
     timers_set(&router->timers, &scale->timer, wish.again > now ? wish.again : now + 1);
+  router_recycle_next(router, deployment, now);  // a place may be free now
   if (unparked) router_dispatch(router, deployment, now);
 }
 
@@ -354,7 +358,8 @@ void router_scale_offered(struct router *router, const struct call *call, int64_
   struct autoscale_function *function = &scale->functions[call->function];
   function->workload += call->workload;
   function->squares += call->workload * call->workload;
-  if (!scale->active && !scale->starting && deployment->queue.count) step(router, scale, now);
+  bool helps = !scale->starting || !scale->active_wanted;
+  if (!scale->active && helps && deployment->queue.count) step(router, scale, now);
 }
 
 void router_scale_ready(struct router *router, struct worker *worker, int64_t now) {

@@ -14,6 +14,8 @@
 //   I8   counts are those of their owners     compare_app, compare_seat
 //   I9   no call waits beside a free worker   check_waiting (but for one that will end it sooner),
 //                                             batch_check_waiting
+//   I10  processes are not too many           scale.c
+//   I11  starts are not too many              scale.c, with what else holds where load decides
 //   I12  what waits has a limit               LIMIT_IN_FLIGHT in truth.c; the rest in spec/unit/c
 //   I16  once the faults have stopped, all    settle in world.c, judge_quiet
 //        ends and all workers are ready
@@ -208,7 +210,7 @@ static bool avoids(const struct world *world, const struct app *app, const struc
 
 bool judge_serves(const struct seat *seat) {
   return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
-         !seat->draining && !seat->retiring && !seat->leaving;
+         !seat->draining && !seat->retiring && !seat->leaving && !seat->parked;
 }
 
 bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record) {
@@ -260,6 +262,8 @@ void judge_dispatched(struct world *world, const struct action *action) {
           "call %u is sent to a worker that is not ready", record->number);
   REQUIRE(world, !seat->retiring && !seat->leaving, "call %u is sent to a worker that goes",
           record->number);
+  REQUIRE(world, !scale_parked(world, action->worker), "call %u is sent to a worker that is parked",
+          record->number);
   record->ahead = (message->flags & CALL_AHEAD) != 0;
   if (record->ahead)
     ahead_sent(world, seat, record);
@@ -306,6 +310,7 @@ void judge_drained(struct world *world, const struct action *action) {
   struct seat *seat = &world->seats[action->worker];
   REQUIRE(world, seat->standing && seat->generation == action->generation,
           "a process that is gone is drained");
+  scale_look(world, seat);
   REQUIRE(world, world->draining || (seat->retiring && !seat->slot_count),
           "worker %u is drained %s", action->worker,
           seat->retiring ? "while it has calls" : "without a cause");
@@ -327,7 +332,10 @@ void judge_started(struct world *world, const struct action *action) {
       world,
       !seat->charged || world->canary_lives || world->now - seat->emptied_at >= kShortestBackoff,
       "a process that failed is replaced without back-off");
-  if (!seat->wanted) begin_recycling(world, app, action->worker);
+  bool scales = app->scaled && !seat->wanted &&
+                (app->retiree != ROUTER_NONE || truth_marked(world, app) == ROUTER_NONE);
+  if (scales) scale_started(world, app);
+  if (!seat->wanted && !scales) begin_recycling(world, app, action->worker);
   world->statistics->canaries += app->failed;
   if (app->failed) app->canary_at = world->now;
   world->starts_owed -= seat->start_owed;
@@ -339,6 +347,7 @@ void judge_started(struct world *world, const struct action *action) {
                         .started_at = world->now,
                         .pings = seat->pings,
                         .ping_at = world->now + world->heartbeat};
+  if (scales) scale_grown(world, app);
 }
 
 static bool grace_over(const struct world *world, const struct seat *seat) {
@@ -498,6 +507,7 @@ void judge_step(struct world *world) {
   REQUIRE(world, !world->owed, "%u calls should have ended in this step", world->owed);
   REQUIRE(world, !world->starts_owed, "a worker that has served is not replaced at once");
   REQUIRE(world, !world->follow, "%u calls of a batch are missing", world->follow);
+  for (uint32_t i = 0; i < world->app_count; i++) scale_step(world, &world->apps[i]);
   for (uint32_t i = 0; i < world->app_count; i++) batch_check_waiting(world, &world->apps[i]);
   const struct person *person = &world->people[world->step % world->people_count];
   REQUIRE(world, person->calls <= LIMIT_IN_FLIGHT, "a client has %u calls in flight",
@@ -523,7 +533,8 @@ bool judge_quiet(const struct world *world) {
   for (uint32_t i = 0; i < world->app_count; i++) {
     const struct app *app = &world->apps[i];
     if (app->oldest || app->queued || app->running) return false;
-    if (!world->draining && (app->failed || app->ready != app->worker_count)) return false;
+    bool is_complete = app->scaled ? scale_quiet(world, app) : app->ready == app->worker_count;
+    if (!world->draining && (app->failed || !is_complete)) return false;
   }
   return true;
 }

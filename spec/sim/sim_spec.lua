@@ -13,7 +13,7 @@ local SEEN = {
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
-  'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
+  'started for load', 'parked', 'taken from the park', 'stopped for want of load', 'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }
 
 local function simulate(name, arguments)

@@ -378,6 +378,7 @@ static void ready(struct world *world, struct seat *seat, const struct message *
   seat->ready = true;
   seat->ready_at = world->now;
   app->ready++;
+  app->failures = 0;
   world->canary_lives = app->failed;
   app->failed = false;
   if (!app->was_ready) first_ready(world, app);
@@ -458,6 +459,7 @@ static void fail(struct world *world, struct app *app) {
 static void charge(struct world *world, struct seat *seat) {
   struct app *app = &world->apps[seat->deployment];
   seat->charged = true;
+  app->failures++;
   app->charges[app->charge_count++ % CHARGES] = world->now;
   bool loop = app->charge_count >= CHARGES &&
               world->now - app->charges[app->charge_count % CHARGES] < kCrashWindow;

@@ -106,6 +106,7 @@ static void draw_app(struct world *world, struct app *app) {
     if (chance_below(chance, 3) == 0) draw_batch(chance, &app->functions[i]);
     app->service[i] = chance_magnitude(chance, scale, 2);
   }
+  scale_draw(world, app);
   snprintf(app->manifest, sizeof app->manifest, "deployment %u\nfunction f(x)\n", number);
   if (chance_below(chance, 3) == 0) {
     app->storm_from = chance_time(chance, world->span);
@@ -146,7 +147,7 @@ static void open_router(struct world *world) {
     app->retiree = app->substitute = ROUTER_NONE;
     for (uint32_t k = 0; k <= app->worker_count; k++)
       world->seats[world->seat_count++] =
-          (struct seat){.deployment = i, .wanted = k < app->worker_count};
+          (struct seat){.deployment = i, .wanted = k < scale_first(app)};
     uint32_t number = router_deployment(world->router,
                                         &(struct router_deployment_options){
                                             .name = "app",
@@ -155,6 +156,7 @@ static void open_router(struct world *world) {
                                             .manifest = app->manifest,
                                             .manifest_size = strlen(app->manifest),
                                             .workers = app->worker_count,
+                                            .scaling = app->scaled ? &app->scaling : NULL,
                                         },
                                         world->now);
     REQUIRE(world, number == i, "the deployment has number %u instead of %u", number, i);

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../../host/core/autoscale.h"
 #include "../../host/core/client.h"
 #include "../../host/core/credit.h"
 #include "../../host/core/error.h"
@@ -43,7 +44,8 @@ enum {
   HELD = 128,  // calls that a process can have; the router gives it 16 at most, or 101 short ones
   TIMES = 16,
   CHARGES = 5,
-  KEYS = 4,  // of one function
+  STARTS = 64,  // more than are allowed in a minute
+  KEYS = 4,     // of one function
   BUDGET = 10,
   RING = 50,
 };
@@ -224,6 +226,7 @@ struct seat {
   bool standing;  // from START until the end of the process was told
   bool ready, killed, given_up, draining, leaving, tainted;
   bool wanted;          // a process is to stand here
+  bool parked;          // as of the end of the latest step
   bool retiring;        // another one is there in its stead: it gets nothing more
   uint64_t mark;        // not 0: it is to be recycled, the smaller the sooner
   int64_t left_at;      // when it said that it goes, or was told to
@@ -270,6 +273,13 @@ struct app {
   bool was_ready, failed;
   int64_t charges[CHARGES];
   uint32_t charge_count;
+  bool scaled;  // the number of workers follows the load, worker_count is the most
+  struct autoscale_options scaling;
+  int64_t starts[STARTS];  // for the load, a ring
+  uint32_t start_count;
+  int64_t sized_at[WORKERS + 1];  // when a start for the load has made it so large
+  uint32_t failures;              // charges since a worker was ready
+  int64_t none_since;             // calls wait and no worker is wanted; 0: it is not so
   struct second {
     int64_t at;
     uint32_t calls, retries;
@@ -308,7 +318,7 @@ struct statistics {
   uint64_t ahead, recalled, withdrawn, late_backs;
   uint64_t batches;  // of more than one call
   uint64_t kills, starts, recycled, canaries, failed, zombies, bad_answers, grace_kills,
-      heartbeat_kills, reserved;
+      heartbeat_kills, reserved, scale_starts, stopped, parked, unparked;
 };
 
 struct world {
@@ -536,6 +546,22 @@ void ahead_withdrawn(struct world *world, const struct action *action);
 bool ahead_taken(const struct process *process, uint64_t sequence);
 /// After a step.
 void ahead_step(struct world *world, uint32_t number);
+
+// scale.c
+/// Whether, and how, the number of workers of a deployment follows its load.
+void scale_draw(const struct world *world, struct app *app);
+/// How many workers it begins with.
+uint32_t scale_first(const struct app *app);
+/// A process is to be started that is no replacement / is there now.
+void scale_started(struct world *world, struct app *app);
+void scale_grown(struct world *world, struct app *app);
+/// Learns whether the router wants a seat no more.
+void scale_look(struct world *world, struct seat *seat);
+/// After the actions of a step.
+void scale_step(struct world *world, struct app *app);
+/// It was parked before this step, and is after it.
+bool scale_parked(const struct world *world, uint32_t number);
+bool scale_quiet(const struct world *world, const struct app *app);
 
 // keys.c
 /// What a call of a client may have to do with keys.
