@@ -10,10 +10,11 @@ local SEEN = {
   'RemoteError', 'Cancelled', 'DeadlineExceeded', 'NoSuchDeployment', 'NoSuchFunction', 'Overloaded', 'NotReady',
   'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal', 'DuplicateId', 'Unsupported',
   'calls attached', 'outcomes given again', 'handed ahead', 'recalled', 'withdrawn', 'given back after a recall',
+  'started for load', 'parked', 'taken from the park', 'stopped for want of load',
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
-  'started for load', 'parked', 'taken from the park', 'stopped for want of load', 'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
+  'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }
 
 local function simulate(name, arguments)
