@@ -7,8 +7,8 @@
 //   I11  starts are bounded in any minute; what was started for is kept for 60 s (A1); a start is not
 //        called off; no worker is stopped before it was ready for twice its start (A1); while starts
 //        fail one at a time is tried (A2)
-//   a parked worker gets no calls (judge_dispatched); while calls wait, one worker is wanted at least,
-//   and is to be given calls (A10)
+//   a parked worker gets no calls (judge_dispatched); while calls wait, one worker is wanted at
+//   least, and is to be given calls (A10)
 #include "world.h"
 
 static const int64_t kHeld = SECONDS(60);
