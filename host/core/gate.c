@@ -17,6 +17,8 @@ enum {
   PATH = 200,    // bytes of one there
 };
 
+static const int64_t kCancelGap = NANOSECONDS_PER_SECOND / LIMIT_CANCELS;
+
 // ---- what comes ----
 
 void gate_open(struct gate *gate, int64_t now) {
@@ -75,14 +77,30 @@ static enum gate_verdict greet(const struct message *message, struct hello *hell
   return *why ? GATE_REFUSE : GATE_GREET;
 }
 
+// After the generic cell rate algorithm (ITU-T I.371).
+static void count_cancel(struct gate *gate, int64_t now) {
+  if (gate->cancels_until < now) gate->cancels_until = now;
+  gate->cancels_until += kCancelGap;
+}
+
+// Until when nothing is read because of cancels.
+static int64_t held_until(const struct gate *gate) {
+  return gate->cancels_until - LIMIT_IN_FLIGHT * kCancelGap;
+}
+
+bool gate_is_held(const struct gate *gate, int64_t now) {
+  return held_until(gate) > now;
+}
+
 enum gate_verdict gate_message(struct gate *gate, const struct message *message,
-                               struct hello *hello, const char **why) {
+                               struct hello *hello, const char **why, int64_t now) {
   enum gate_verdict verdict = GATE_REFUSE;
   *why = NULL;
   if (gate->state == GATE_HELLO) {
     verdict = greet(message, hello, why);
   } else if (gate->state == GATE_CLIENT) {
     *why = "a client sends CALL, CANCEL and CREDIT";
+    if (message->type == MESSAGE_CANCEL) count_cancel(gate, now);
     if (message->type == MESSAGE_CALL || message->type == MESSAGE_CANCEL ||
         message->type == MESSAGE_CREDIT)
       verdict = GATE_PASS;
@@ -122,6 +140,10 @@ enum gate_flow gate_flow(struct gate *gate, size_t queued, int64_t now) {
   if (gate->state != GATE_HELLO) gate->due = queued ? gate->written_at + LIMIT_PROGRESS : INT64_MAX;
   if (behind > LIMIT_QUEUED_CUT || (queued && now - gate->written_at >= LIMIT_PROGRESS))
     return GATE_CUT;
+  if (gate_is_held(gate, now)) {
+    if (held_until(gate) < gate->due) gate->due = held_until(gate);
+    return GATE_PAUSE;
+  }
   return gate->paused ? GATE_PAUSE : GATE_READ;
 }
 

@@ -38,6 +38,7 @@ struct gate {
   size_t largest;      // frame since nothing was queued
   int64_t written_at;  // when some of it was taken last
   bool paused;
+  int64_t cancels_until;  // the instant at which all cancels so far would have come, evenly spread
 };
 
 /// The handshake begins.
@@ -61,9 +62,12 @@ enum gate_verdict {
   GATE_REFUSE,  // an error, of which `*why` is the sentence, and the end
 };
 
-/// Judges what came. The body stays the caller's.
+/// Judges what came. The body stays the caller's. Who cancels more than LIMIT_CANCELS calls a second,
+/// beyond as many as he may have in flight, is not read from until that is so no more: gate_flow.
 enum gate_verdict gate_message(struct gate *gate, const struct message *message,
-                               struct hello *hello, const char **why);
+                               struct hello *hello, const char **why, int64_t now);
+/// Whether nothing more is to be read at once because of that.
+bool gate_is_held(const struct gate *gate, int64_t now);
 /// The peer is let in.
 void gate_welcome(struct gate *gate, enum role role);
 
@@ -72,7 +76,7 @@ void gate_sent(struct gate *gate, size_t size, int64_t now);
 
 enum gate_flow {
   GATE_READ,
-  GATE_PAUSE,  // it does not read what it is sent: nothing more is read from it either
+  GATE_PAUSE,  // it does not read what it is sent, or cancels too much: nothing is read from it
   GATE_CUT,    // SlowReader
 };
 

@@ -232,6 +232,13 @@ int server_deploy(struct server *server, uint32_t number,
   return error;
 }
 
+int server_record(struct server *server, const char *path) {
+  loop_acquire(server->loop);
+  int error = hub_record(server->hub, path);
+  loop_release(server->loop);
+  return error;
+}
+
 // ---- life ----
 
 static int open_signals(struct server *server) {

@@ -63,6 +63,9 @@ int server_deploy(struct server *server, uint32_t number,
 int server_listen_http(struct server *server, const char *address, uint16_t *port, char *why,
                        size_t size);
 
+/// Writes the calls that end from now on into a file, see record.h. Negative errno.
+int server_record(struct server *server, const char *path);
+
 /// Serves until it was told to end, on this thread, in which SIGTERM and SIGINT are to be blocked,
 /// as they are in all others. 0: it has drained; a signal's number: it was the second one.
 int server_run(struct server *server);

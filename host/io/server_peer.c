@@ -247,6 +247,12 @@ static void greet(struct peer *peer, const struct hello *hello, int64_t now) {
 
 // ---- what comes ----
 
+// It cancels too much: what follows in its socket stays there for a while.
+static void hold(struct peer *peer) {
+  transport_pause(peer->transport, true);
+  mark(peer);
+}
+
 static void on_message(void *owner, struct message *message) {
   struct peer *peer = owner;
   struct server *server = peer->server;
@@ -257,11 +263,12 @@ static void on_message(void *owner, struct message *message) {
     payload_unref(message->body);
     return;
   }
-  switch (gate_message(&peer->gate, message, &hello, &why)) {
+  switch (gate_message(&peer->gate, message, &hello, &why, now)) {
     case GATE_GREET:
       greet(peer, &hello, now);
       break;
     case GATE_PASS:
+      if (gate_is_held(&peer->gate, now)) hold(peer);
       hub_message(server->hub, peer->client, peer->deployment->number, message, now);
       loop_stir(server->loop);
       return;

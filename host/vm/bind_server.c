@@ -106,6 +106,15 @@ static int l_metrics(lua_State *L) {
   return 1;
 }
 
+// server:record(path) -> true; nil, error
+static int l_record(lua_State *L) {
+  const char *path = luaL_checkstring(L, 2);
+  int error = server_record(check_server(L), path);
+  if (error) return bind_call_error(L, "ConfigError", "%s: %s", path, strerror(-error));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 // server:run() -> 0 when it has drained, else the number of the signal that ended it at once
 static int l_run(lua_State *L) {
   lua_pushinteger(L, server_run(check_server(L)));
@@ -135,8 +144,8 @@ static int l_serve(lua_State *L) {
 
 void bind_server(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"claim", l_claim}, {"deploy", l_deploy}, {"metrics", l_metrics}, {"run", l_run},
-      {"close", l_close}, {"__gc", l_close},    {NULL, NULL},
+      {"claim", l_claim}, {"deploy", l_deploy}, {"metrics", l_metrics}, {"record", l_record},
+      {"run", l_run},     {"close", l_close},   {"__gc", l_close},      {NULL, NULL},
   };
   luaL_newmetatable(L, kServer);
   lua_pushvalue(L, -1);

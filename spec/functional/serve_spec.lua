@@ -178,6 +178,23 @@ describe('farside serve', function()
     assert.same({ nil, 'closed' }, { peer:read() })
   end)
 
+  it('tells a client of another version of the deployment which files differ', function()
+    local _, path = serve()
+    local _, welcome = client(path)
+    assert.equal(64, #welcome.hash)
+    local peer = wire.connect(path)
+    peer:hello { name = 'square', tag = 'default', hash = ('0'):rep(64), files = wire.map {
+      ['deploy.lua'] = ('0'):rep(64), ['model.lua'] = ('1'):rep(8) } }
+    local _, body = peer:await(wire.ERROR)
+    local err = body[1]
+    table.sort(err.files)
+    assert.same({ 'DeploymentChanged', ('0'):rep(64), welcome.hash, { 'deploy.lua (changed)', 'model.lua (added)' } },
+      { err.name, err.yours, err.mine, err.files })
+    assert.truthy(err.message:find('deploy.lua (changed)', 1, true), err.message)
+    assert.same({ nil, 'closed' }, { peer:read() })
+    client(path, { name = 'square', hash = welcome.hash })
+  end)
+
   it('P8: parts with a peer of another version in one sentence that names both', function()
     local process, path = serve()
     local peer = wire.connect(path)
@@ -428,6 +445,22 @@ describe('farside serve', function()
     assert.equal(0, process:wait(15).code)
   end)
 
+  it('records what calls come, for the simulator', function()
+    local file = host.folder() .. '/calls.csv'
+    local process = host.spawn({ host.farside, 'serve', '--record', file, script 'square' },
+      { env = environment(), cwd = host.folder() })
+    local peer = client(process:wait_for 'is served at unix:(%S+)')
+    for n = 1, 3 do
+      peer:call(n, kSquare, { n })
+      answer(peer, n)
+    end
+    process:kill(15)
+    assert.equal(0, process:wait(15).code)
+    local lines = 0
+    for line in io.lines(file) do lines = lines + (line:find('square', 1, true) and 1 or 0) end
+    assert.truthy(lines >= 3, ('%d lines'):format(lines))
+  end)
+
   -- pressure ----------------------------------------------------------------------------------------------------------
 
   it('C3: cuts a client that does not read; others notice nothing', function()
@@ -481,6 +514,24 @@ describe('farside serve', function()
       end
     end
     assert.truthy(refused > 0)
+  end)
+
+  it('C5: reads nothing for a while from a client that floods cancels; others are served at once', function()
+    local _, path = serve()
+    local greedy, other = client(path), client(path)
+    greedy:call(1, kSquare, { 1 })
+    other:call(1, kSquare, { 1 })
+    assert.same({ wire.RESULT, wire.RESULT }, { (answer(greedy, 1)), (answer(other, 1)) })
+    local flood = {}
+    for n = 10, 1424 do flood[#flood + 1] = greedy:cancel_frame(n) end
+    local began = host.now()
+    greedy:write(table.concat(flood))
+    greedy:call(2, kSquare, { 2 })
+    other:call(2, kSquare, { 2 })
+    assert.equal(wire.RESULT, (answer(other, 2)))
+    assert.truthy(host.now() - began < 1)
+    assert.equal(wire.RESULT, (answer(greedy, 2)))
+    assert.truthy(host.now() - began > 0.5, ('%g s'):format(host.now() - began))
   end)
 
   it('R5: refuses who comes when descriptors run out, and serves the others', function()

@@ -249,8 +249,9 @@ function Peer:call(n, number, arguments, milliseconds)
   return self:send({ M.CALL, id, 1, 0, 0, number, milliseconds or 20000, 1, 0, 0 }, arguments)
 end
 
-function Peer:cancel(n)
-  return self:send { M.CANCEL, M.bin(('%08d'):format(self.fd) .. big(n, 8)), 1, 0, 1 }
+--- A CANCEL of call n, to be written.
+function Peer:cancel_frame(n)
+  return M.frame { M.CANCEL, M.bin(('%08d'):format(self.fd) .. big(n, 8)), 1, 0, 1 }
 end
 
 --- Which call a frame belongs to.

@@ -103,13 +103,23 @@ local function listen_http(server, address)
   say(('metrics are at http://%s:%d/metrics'):format(address:match('^(.*):'), port))
 end
 
-local function serve(all, listen, metrics)
+--- Writes what calls come into a file.
+local function record(server, path)
+  local ok, err = true, nil
+  if path then ok, err = server:record(path) end
+  if ok then return nil end
+  say('--record: ' .. text_of(Error.new(err)))
+  return CONFIGURATION
+end
+
+local function serve(all, given)
   local server, err = native.serve()
   if not server then
     say(text_of(Error.new(err)))
     return FAILED
   end
-  local code = claim_all(server, all, listen) or listen_http(server, metrics) or deploy_all(server, all)
+  local code = claim_all(server, all, given.listen) or listen_http(server, given.metrics)
+    or record(server, given.record) or deploy_all(server, all)
   if not code then
     local signal = server:run()
     code = signal == 0 and 0 or SIGNAL + signal
@@ -132,6 +142,7 @@ Examples:
 function M.declare(parser)
   parser:argument('scripts', 'The deploy scripts.'):argname 'SCRIPT':args '+'
   parser:option('--listen', 'Listen there instead; for one deployment.'):argname 'unix:PATH'
+  parser:option('--record', 'Write the calls that end into a file, which farside simulate reads.'):argname 'FILE'
   parser:option('--metrics', 'Also answer GET /metrics and /healthz over HTTP at this loopback address, for Prometheus.')
     :argname 'ADDRESS:PORT'
 end
@@ -144,7 +155,7 @@ function M.run(given)
   local ok, all = pcall(load_all, given.scripts)
   if not ok then return FAILED, text_of(all) end
   if given.listen and #all > 1 then return USAGE, ('--listen: expected one deployment, got %d'):format(#all) end
-  return serve(all, given.listen, given.metrics)
+  return serve(all, given)
 end
 
 return M

@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the gate of a router', function()
+  program.checks('check_gate')
+end)
