@@ -4,7 +4,7 @@
 //   # TYPE farside_calls_total counter
 //   farside_calls_total{deployment="app",tag="default",function="square",worker="0",outcome="ok"} 12
 //
-// Times are seconds, sizes bytes, worker is the number that stands in errors and logs. All samples of
+// Times are seconds, sizes bytes, worker is the number in its deployment, as in logs. All samples of
 // a family stand together, so the families are the outer loop. Numbers never pass through a locale.
 #include <inttypes.h>
 #include <stdio.h>
@@ -118,7 +118,10 @@ static void at_function(struct page *page, const struct deployment *deployment, 
 static void at_worker(struct page *page, const struct worker *worker) {
   page->labels.size = page->function_end;
   char number[12] = "";
-  if (worker) snprintf(number, sizeof number, "%" PRIu32, worker->number);
+  if (worker) {
+    uint32_t first = page->router->deployments[worker->deployment]->first_worker;
+    snprintf(number, sizeof number, "%" PRIu32, worker->number - first);
+  }
   append_label(&page->labels, "worker", piece_of(number));
 }
 
@@ -214,6 +217,12 @@ static void write_wanted(struct page *page, const struct deployment *deployment)
 
 static void write_ready(struct page *page, const struct deployment *deployment) {
   count(page, deployment->ready);
+}
+
+static void write_active_wanted(struct page *page, const struct deployment *deployment) {
+  struct deployment_status status = {.workers = deployment->worker_count};
+  router_scale_status(page->router, deployment, &status);
+  count(page, status.active_wanted);
 }
 
 static void write_paused(struct page *page, const struct deployment *deployment) {
@@ -327,12 +336,15 @@ static void workers(struct page *page,
   }
 }
 
+// One that is parked is ready and gets no calls.
 static void write_worker_state(struct page *page, const struct worker *worker) {
   static const char *const kStates[] = {
       [WORKER_NONE] = "none",         [WORKER_STARTING] = "starting", [WORKER_READY] = "ready",
-      [WORKER_DRAINING] = "draining", [WORKER_BACKOFF] = "backoff",   [WORKER_LOST] = "lost"};
+      [WORKER_DRAINING] = "draining", [WORKER_BACKOFF] = "waiting",   [WORKER_LOST] = "lost"};
+  bool parked = worker->state == WORKER_READY && worker->parked;
   for (uint32_t i = 0; i < sizeof kStates / sizeof *kStates; i++)
-    count_with(page, "state", kStates[i], worker->state == i);
+    count_with(page, "state", kStates[i], worker->state == i && !parked);
+  count_with(page, "state", "parked", parked);
 }
 
 static void write_slots(struct page *page, const struct worker *worker) {
@@ -392,7 +404,10 @@ static void write_deployments(struct page *page) {
   deployments(page, write_state);
   begin(page, "farside_workers_wanted", "gauge", "Workers that are to be there.");
   deployments(page, write_wanted);
-  begin(page, "farside_workers_ready", "gauge", "Workers that take calls.");
+  begin(page, "farside_workers_active_wanted", "gauge",
+        "Of the workers that are to be there: to be given calls; the others are parked.");
+  deployments(page, write_active_wanted);
+  begin(page, "farside_workers_ready", "gauge", "Workers that can take calls, parked ones too.");
   deployments(page, write_ready);
   begin(page, "farside_calls_paused", "gauge", "Calls that wait for their next attempt.");
   deployments(page, write_paused);

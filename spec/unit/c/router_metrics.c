@@ -257,6 +257,7 @@ static void gauges(void) {
   scene_call(&scene, SQUARE, SECONDS(5));
   scene_call(&scene, CUBE, SECONDS(5));
   expect_line(&scene, "farside_callers 1");
+  expect_line(&scene, "farside_workers_active_wanted{deployment=\"app\",tag=\"default\"} 1");
   expect_line(&scene,
               "farside_calls_queued{deployment=\"app\",tag=\"default\",function=\"cube\"} 1");
   expect_line(&scene, "farside_queue_bytes{deployment=\"app\",tag=\"default\"} 4");
@@ -298,6 +299,27 @@ static void histograms(void) {
   no_line(&scene,
           "farside_call_run_seconds_bucket{deployment=\"app\",tag=\"default\","
           "function=\"cube\"");
+  scene_close(&scene);
+}
+
+static void two_deployments(void) {
+  struct scene scene = open_two(2);
+  struct router_deployment_options options = {.name = "other",
+                                              .functions = kFunctions,
+                                              .function_count = 1,
+                                              .manifest = "deployment other canary\nfunction f()",
+                                              .manifest_size = 36,
+                                              .workers = 1};
+  EXPECT_EQUAL(1, router_deployment(scene.router, &options, scene.now));
+  scene_gather(&scene);
+  expect_line(&scene,
+              "farside_worker_starts_total{deployment=\"other\",tag=\"canary\",worker=\"0\"} 1");
+  expect_line(&scene,
+              "farside_worker_starts_total{deployment=\"app\",tag=\"default\",worker=\"1\"} 1");
+  expect_line(&scene,
+              "farside_worker_state{deployment=\"other\",tag=\"canary\",worker=\"0\","
+              "state=\"starting\"} 1");
+  expect_line(&scene, "farside_calls_queued{deployment=\"other\",tag=\"canary\",function=\"f\"} 0");
   scene_close(&scene);
 }
 
@@ -347,6 +369,7 @@ static const struct check checks[] = {
     {"calls a silent worker one that gave no heartbeat, whatever ends it", silent},
     {"reads queues, slots and scores off the router", gauges},
     {"writes histograms with cumulative buckets in seconds", histograms},
+    {"numbers workers by deployment", two_deployments},
     {"escapes names", escapes},
     {"writes no names where the manifest has none", short_manifest},
 };
