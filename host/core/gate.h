@@ -1,11 +1,11 @@
-// What a router lets one connection of a client or an operator do: the handshake, what each role may
-// send, and what happens to a peer that does not read.
+// What a router lets one connection of a client or an operator do: the handshake, what each role
+// may send, and what happens to a peer that does not read.
 //
 //   HELLO --GREET--> CLIENT    CALL, CANCEL, CREDIT
 //                    OPERATOR  REQUEST
 //
-// Pure: the owner of the socket tells what came, what was queued and what was written, and does what
-// it is told to. There is no other way to a router than through here.
+// Pure: the owner of the socket tells what came, what was queued and what was written, and does
+// what it is told to. There is no other way to a router than through here.
 //
 // HELLO has a map as its body. Unknown keys are passed over.
 //
@@ -17,7 +17,7 @@
 //               out
 //   pid         of the client, for people
 //
-// The router's own HELLO (ROLE_ROUTER) has version and pid. WELCOME has name, tag, hash and manifest.
+// The router's own HELLO (ROLE_ROUTER) has version and pid. WELCOME has name, tag, hash, manifest.
 #pragma once
 
 #include <stdbool.h>
@@ -62,8 +62,9 @@ enum gate_verdict {
   GATE_REFUSE,  // an error, of which `*why` is the sentence, and the end
 };
 
-/// Judges what came. The body stays the caller's. Who cancels more than LIMIT_CANCELS calls a second,
-/// beyond as many as he may have in flight, is not read from until that is so no more: gate_flow.
+/// Judges what came. The body stays the caller's. Who cancels more than LIMIT_CANCELS calls a
+/// second, beyond as many as he may have in flight, is not read from until that is so no more: see
+/// gate_flow.
 enum gate_verdict gate_message(struct gate *gate, const struct message *message,
                                struct hello *hello, const char **why, int64_t now);
 /// Whether nothing more is to be read at once because of that.
@@ -92,8 +93,8 @@ bool gate_late(const struct gate *gate, int64_t now);
 struct error_writer;
 
 /// Adds the list "files" of what differs between two maps as those of HELLO, as texts such as
-/// "deploy.lua (changed)"; "added": only `yours` has it; "missing": only `mine` has. Returns how many
-/// differ; at most 100 are listed. The first five stand in `names` too, for a sentence.
+/// "deploy.lua (changed)"; "added": only `yours` has it; "missing": only `mine` has. Returns how
+/// many differ; at most 100 are listed. The first five stand in `names` too, for a sentence.
 size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine,
                     char *names, size_t size);
 
