@@ -44,7 +44,8 @@ static void pack_worker(const struct served *served, uint32_t first, uint32_t pl
   pid_t pid;
   hub_worker(served->server->hub, first + place, &status, &pid);
   pack_map(out, pid > 0 ? 8 : 7);
-  field_text(out, "state", kWorkerStates[status.state]);
+  bool parked = status.state == WORKER_READY && status.parked;
+  field_text(out, "state", parked ? "parked" : kWorkerStates[status.state]);
   field_number(out, "place", place);
   if (pid > 0) field_number(out, "pid", pid);
   field_number(out, "generation", status.generation);
@@ -79,7 +80,8 @@ static void pack_failure(const struct payload *failure, struct buffer *out) {
 static void pack_deployment(const struct served *served, struct buffer *out) {
   struct deployment_status status = {0};
   hub_status(served->server->hub, served->number, &status);
-  pack_map(out, status.failure ? 14 : 13);
+  size_t further = (size_t)(status.failure != NULL) + (status.decision[0] != 0);
+  pack_map(out, 16 + further);
   field_text(out, "name", served->name);
   field_text(out, "tag", served->tag);
   field_text(out, "hash", served->hash);
@@ -89,6 +91,10 @@ static void pack_deployment(const struct served *served, struct buffer *out) {
   field_number(out, "running", status.running);
   field_number(out, "queue_bytes", (double)status.queue_bytes);
   field_number(out, "ready", status.ready);
+  field_number(out, "parked", status.parked);
+  field_number(out, "workers_wanted", status.workers);
+  field_number(out, "active_wanted", status.active_wanted);
+  if (status.decision[0]) field_text(out, "decision", status.decision);
   field_number(out, "calls", (double)status.calls);
   field_number(out, "dropped", (double)status.dropped);
   field_number(out, "clients", served->clients);

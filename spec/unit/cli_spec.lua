@@ -88,6 +88,14 @@ describe('farside ps', function()
     assert.equal(render(), (coloured:gsub('<.->', '')))
   end)
 
+  it('tells how many are parked, and why so many are wanted', function()
+    local scaled = { name = 'a', tag = 'default', state = 'ready', ready = 2, parked = 1, queued = 0, running = 0, calls = 0,
+      clients = 2, workers = { DEPLOYMENT.workers[1], DEPLOYMENT.workers[1] }, decision = 'no load' }
+    local shown = ps.render({ { deployment = scaled, router = { pid = 1, uptime = 5 } } }, plain)
+    assert.truthy(shown:find('a  ready  2 of 2 workers ready (1 parked), 0 queued, 0 running, 0 calls, 2 clients', 1, true), shown)
+    assert.truthy(shown:find('\n  scaling: no load\n', 1, true))
+  end)
+
   it('tells a tag that is not the default one, and why a deployment fails', function()
     local failed = { name = 'a', tag = 'canary', state = 'failed', ready = 0, queued = 0, running = 0, calls = 0, clients = 0,
       workers = {}, failure = { message = 'no such file\27[2J' } }

@@ -41,9 +41,10 @@ local function rows_of(workers)
 end
 
 local function head_of(deployment, router, paint)
-  return ('%s  %s  %d of %d workers ready, %d queued, %d running, %d calls, %d %s  (router %d, up %s)'):format(
+  local parked = (deployment.parked or 0) > 0 and (' (%d parked)'):format(deployment.parked) or ''
+  return ('%s  %s  %d of %d workers ready%s, %d queued, %d running, %d calls, %d %s  (router %d, up %s)'):format(
     paint('bold', routers.full_name(deployment)), paint(text.colour_of(deployment.state), deployment.state),
-    deployment.ready, #deployment.workers, deployment.queued, deployment.running, deployment.calls, deployment.clients,
+    deployment.ready, #deployment.workers, parked, deployment.queued, deployment.running, deployment.calls, deployment.clients,
     deployment.clients == 1 and 'client' or 'clients', router.pid, text.duration(router.uptime))
 end
 
@@ -57,6 +58,7 @@ function M.render(found, paint)
     if deployment.failure then
       lines[#lines + 1] = '  ' .. paint('red', text.plain(tostring(deployment.failure.message)))
     end
+    if deployment.decision then lines[#lines + 1] = '  ' .. paint('dim', 'scaling: ' .. text.plain(deployment.decision)) end
     if #deployment.workers > 0 then
       for _, line in ipairs(text.columns(HEADS, rows_of(deployment.workers), RIGHT, paint)) do
         lines[#lines + 1] = '  ' .. line
