@@ -32,7 +32,7 @@ local function really_run(simulated)
     return
   end
   local folder = line_of('mktemp -d')
-  local share = tonumber(line_of(('BENCH_FOLDER=%s %s/farside run spec/bench/routing/client.lua %d %g'):format(folder, BUILD,
+  local share = tonumber(line_of(('BENCH_FOLDER=%s timeout 60 %s/farside run spec/bench/routing/client.lua %d %g'):format(folder, BUILD,
     proofs.CALLS, SECONDS)))
   os.execute(('rm -r %s'):format(folder))
   assert(share, 'the real run failed')

@@ -4,9 +4,11 @@ local farside = require 'farside'
 ffi.cdef 'int usleep(unsigned us); int mkdir(const char *path, unsigned mode); char *getenv(const char *name);'
 
 local app = farside.deployment { name = 'two_speeds' }
-app.configure_autoscaling { max_workers = 2, min_load = 5 }
 
 local SLOW = 10 -- workload a second
+
+-- Both are there before there is load.
+app.configure_autoscaling { max_workers = 2, cold_workers = 2, min_load = 5 * SLOW }
 
 -- The first one that comes is the fast one.
 local Speed = { name = 'Speed' }
