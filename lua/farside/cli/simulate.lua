@@ -2,6 +2,7 @@
 local attributes = require 'farside.attributes'
 local check = require 'farside.check'
 local deployment = require 'farside.deployment'
+local json = require 'farside.cli.json'
 local native = require 'farside.native'
 local report = require 'farside.simulate.report'
 local scaling = require 'farside.scaling'
@@ -277,7 +278,7 @@ function M.run(given)
       one.summary.policy = one.policy
       list[i] = one.summary
     end
-    io.write(report.json(list), '\n')
+    io.write(json.encode(list), '\n')
   else
     io.write(title, report.text(runs))
   end

@@ -1,4 +1,4 @@
---- The results of simulations side by side, for people and for programs.
+--- The results of simulations side by side.
 local M = {}
 
 --- Sums over the workers, and what follows from them.
@@ -30,7 +30,7 @@ function M.summary(result)
   }
 end
 
--- For people --------------------------------------------------------------------------------------------------------
+-- As text -----------------------------------------------------------------------------------------------------------
 
 local function seconds(value)
   if value == 0 then return '0' end
@@ -106,36 +106,6 @@ function M.text(runs)
     lines[#lines + 1] = table.concat(line):gsub('%s+$', '')
   end
   return table.concat(lines, '\n') .. '\n'
-end
-
--- For programs ------------------------------------------------------------------------------------------------------
-
-local ESCAPES = { ['"'] = '\\"', ['\\'] = '\\\\', ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t' }
-
-local function quote(text)
-  return '"' .. text:gsub('[%c"\\]', function(c) return ESCAPES[c] or ('\\u%04x'):format(c:byte()) end) .. '"'
-end
-
-local function number(value)
-  if value % 1 == 0 and math.abs(value) < 2 ^ 53 then return ('%.0f'):format(value) end
-  return ('%.9g'):format(value)
-end
-
---- Numbers, texts, booleans, lists and maps with keys in order. An empty table is a map.
-function M.json(value)
-  if type(value) == 'number' then return number(value) end
-  if type(value) == 'string' then return quote(value) end
-  if type(value) ~= 'table' then return tostring(value) end
-  local parts = {}
-  if #value > 0 then
-    for i, element in ipairs(value) do parts[i] = M.json(element) end
-    return '[' .. table.concat(parts, ',') .. ']'
-  end
-  local keys = {}
-  for key in pairs(value) do keys[#keys + 1] = key end
-  table.sort(keys)
-  for i, key in ipairs(keys) do parts[i] = quote(key) .. ':' .. M.json(value[key]) end
-  return '{' .. table.concat(parts, ',') .. '}'
 end
 
 return M

@@ -5,7 +5,7 @@ ffi.cdef 'int usleep(unsigned us); int mkdir(const char *path, unsigned mode); c
 
 local app = farside.deployment { name = 'two_speeds' }
 
-local SLOW = 10 -- workload a second
+local SLOW = 5 -- workload a second
 
 -- Both are there before there is load.
 app.configure_autoscaling { max_workers = 2, cold_workers = 2, min_load = 5 * SLOW }
@@ -19,7 +19,7 @@ end
 app.context()(Speed)
 
 local work = app.remote {
-  name = 'work', benchmark_dataset = { { amount = 1 } }, benchmark_runs = 3,
+  name = 'work', benchmark_dataset = { { amount = 1 } }, benchmark_runs = 3, benchmark_concurrency = 1, benchmark_warmup = false,
   workload_calculator = function(amount) return amount end,
 } (function(amount)
   ffi.C.usleep(amount / app.get_context(Speed).speed * 1e6)

@@ -1,0 +1,57 @@
+-- What a served router records is what the simulator reads.
+local host = require 'spec.support.host'
+
+local DEPLOY = [[
+local farside = require 'farside'
+local app = farside.deployment { name = 'recorded' }
+app.configure_autoscaling { max_workers = 1 }
+local square = app.remote { benchmark_dataset = { { x = 2 } }, workload_calculator = function(x) return 10 * x end } (function(x)
+  farside.sleep(0.02)
+  return x * x
+end)
+local bad = app.remote(function() error 'bad' end)
+return { app = app, square = square, bad = bad }
+]]
+
+local CLIENT = [[
+package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
+local deploy = require 'deploy'
+for i = 1, 5 do assert(deploy.square(i) == i * i) end
+assert(not pcall(deploy.bad))
+]]
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read('*a')
+  file:close()
+  return text
+end
+
+describe('farside serve --record', function()
+  after_each(host.clean)
+
+  it('writes the calls that came, and farside simulate runs them again', function()
+    local script, client = host.script('deploy.lua', DEPLOY), host.script('client.lua', CLIENT)
+    local path = host.folder() .. '/calls.csv'
+    local options = { env = { XDG_RUNTIME_DIR = host.folder() }, cwd = host.folder() }
+    local server = host.spawn({ host.farside, 'serve', '--record', path, script }, options)
+    server:wait_for 'is served at unix:(%S+)'
+    local run = host.spawn({ host.farside, 'run', client }, options)
+    run:wait()
+    assert.equal(0, run.code, run.err)
+    server:kill(15)
+    server:wait()
+    local text = read(path)
+    assert.equal('arrival,deployment,function,workload,service,wait,worker,outcome', text:match('^[^\n]*'))
+    for i = 1, 5 do
+      local service = text:match(('\n[%%d.]+,recorded,square,%d,([%%d.]+),[%%d.]+,0,ok\n'):format(10 * i))
+      assert.is_true(tonumber(service) >= 0.02, text)
+    end
+    assert.truthy(text:find('\n[%d.]+,recorded,bad,100,[%d.]*,[%d.]+,0,RemoteError\n'), text)
+    local again = host.run_program { host.farside, 'simulate', script, '--trace', path, '--fixed', '--workers', '1x1000', '--json' }
+    assert.equal(0, again.code, again.err)
+    assert.truthy(again.out:find('"calls":6,', 1, true), again.out)
+    local busy = tonumber(again.out:match('"busy_seconds":([%d.]+)'))
+    assert.is_true(busy >= 0.1 and busy < 1, again.out)
+  end)
+end)
