@@ -52,3 +52,26 @@ bool router_finished(const struct router *router) {
   while (call && call->state == CALL_ABANDONED) call = call->newer;
   return !call;
 }
+
+static struct call *first_of(const struct router *router, uint32_t deployment) {
+  struct call *call = router->oldest;
+  while (call && (call->state == CALL_ABANDONED || call->deployment != deployment))
+    call = call->newer;
+  return call;
+}
+
+void router_deployment_end(struct router *router, uint32_t number, int64_t now) {
+  if (number >= router->deployment_count) return;
+  struct deployment *deployment = router->deployments[number];
+  if (deployment->state == DEPLOYMENT_DRAINING) return;
+  router->now = now;
+  deployment->state = DEPLOYMENT_DRAINING;
+  deployment->retiree = deployment->substitute = ROUTER_NONE;
+  struct call *call;
+  while ((call = first_of(router, number))) router_call_cancel(router, call, CANCEL_SHUTDOWN, now);
+  for (uint32_t i = 0; i < deployment->place_count; i++) {
+    struct worker *worker = router->workers[deployment->first_worker + i];
+    worker->wanted = false;
+    router_worker_drain(router, worker, now);
+  }
+}

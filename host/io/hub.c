@@ -302,6 +302,11 @@ bool hub_finished(const struct hub *hub) {
   return router_finished(hub->router);
 }
 
+void hub_deployment_end(struct hub *hub, uint32_t deployment, int64_t now) {
+  router_deployment_end(hub->router, deployment, now);
+  hub_act(hub, now);
+}
+
 void hub_drain(struct hub *hub, int64_t now) {
   router_drain(hub->router, now);
   hub_act(hub, now);

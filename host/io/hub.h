@@ -85,6 +85,9 @@ bool hub_worker(struct hub *hub, uint32_t worker, struct worker_status *status, 
 /// calls that they make. hub_finished: none is left.
 void hub_finish(struct hub *hub, int64_t now);
 bool hub_finished(const struct hub *hub);
+/// As router_deployment_end.
+void hub_deployment_end(struct hub *hub, uint32_t deployment, int64_t now);
+
 /// No more calls are admitted, workers are told to go. hub_drained: none is left.
 void hub_drain(struct hub *hub, int64_t now);
 bool hub_drained(const struct hub *hub);

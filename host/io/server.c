@@ -97,12 +97,41 @@ static int64_t turn_listeners(struct server *server, int64_t now) {
   return next;
 }
 
+// Nobody has needed it for its ttl.
+static void end_served(struct served *served, int64_t now) {
+  char text[128];
+  snprintf(text, sizeof text, "ends: no client for its ttl of %g s", (double)served->ttl / 1e9);
+  log_line(served->name, text);
+  served->ended = true;
+  listener_close(served->listener);
+  served->listener = NULL;
+  hub_deployment_end(served->server->hub, served->number, now);
+}
+
+// Ends the deployments whose time is over, and this process with the last one.
+static int64_t turn_ttls(struct server *server, int64_t now) {
+  int64_t next = INT64_MAX;
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    struct served *served = server->deployments[i];
+    bool may_end = served->started && served->ttl && !served->clients && !served->ended;
+    if (may_end && now - served->left_at >= served->ttl)
+      end_served(served, now);
+    else if (may_end)
+      next = sooner(next, served->left_at + served->ttl);
+    left += !served->ended;
+  }
+  if (!left && server->deployment_count) server_finish(server, "no deployment is left");
+  return next;
+}
+
 static int64_t on_turn(void *owner, int64_t now) {
   struct server *server = owner;
   int64_t next = hub_turn(server->hub, now);
   next = sooner(next, server_peers_turn(server, now));
   next = sooner(next, turn_listeners(server, now));
   next = sooner(next, server_http_turn(server, now));
+  if (server->phase == SERVER_SERVES) next = sooner(next, turn_ttls(server, now));
   if (server->phase == SERVER_SERVES) return next;
   step_phase(server, now);
   return sooner(next, server->phase_until);
@@ -218,6 +247,8 @@ static int deploy(struct server *server, struct served *served,
   assert(number == served->number);
   fill(served, deployment);
   served->started = true;
+  served->ttl = deployment->ttl;
+  served->left_at = wait_now();
   error = listener_start(served->listener, loop_uv(server->loop),
                          &(struct listener_events){on_accepted, served});
   if (error) snprintf(why, size, "the socket cannot be listened on: %s", uv_strerror(error));

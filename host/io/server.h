@@ -48,6 +48,7 @@ const char *server_path(const struct server *server, uint32_t number);
 struct server_deployment {
   const struct router_deployment_options *router;
   const char *const *function_names;  // as many as there are functions; copied
+  int64_t ttl;                        // without a client for so long it ends, 0: never
   const char *hash;                   // of its files, or ""; copied
   const struct payload *files;        // body [{[path] = digest}], or NULL; copied
   const struct payload *description;  // body [value], what `describe` answers, or NULL; copied

@@ -78,6 +78,7 @@ static void end_peer(struct peer *peer, int64_t now) {
     server->operators--;
   } else {
     peer->deployment->clients--;
+    peer->deployment->left_at = now;
     hub_client_gone(server->hub, peer->client, now);
     loop_stir(server->loop);
   }

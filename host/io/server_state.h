@@ -31,6 +31,8 @@ struct served {
   uint32_t function_count;
   struct payload *files, *description, *welcome;
   uint32_t clients;
+  int64_t ttl, left_at;  // without a client for so long it ends, 0: never; since when it has none
+  bool ended;
 };
 
 // A connection.

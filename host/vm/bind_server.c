@@ -68,8 +68,10 @@ static const char **read_names(lua_State *L, uint32_t count) {
   return names;
 }
 
+static const double kLongestTtl = 1e9;  // seconds: for ever
+
 // server:deploy(number, spec) -> true; nil, error. The spec is what a handle's `deploy` takes, with
-// names of the functions, hash, files and description.
+// names of the functions, hash, files, description and ttl.
 static int l_deploy(lua_State *L) {
   struct server *server = check_server(L);
   uint32_t number = (uint32_t)luaL_checkinteger(L, 2);
@@ -77,6 +79,8 @@ static int l_deploy(lua_State *L) {
   lua_settop(L, 3);
   lua_getfield(L, 3, "hash");
   struct server_deployment deployment = {.hash = luaL_optstring(L, -1, "")};
+  double ttl = bind_number(L, 3, "ttl", 0);
+  deployment.ttl = (int64_t)((ttl < kLongestTtl ? ttl : kLongestTtl) * 1e9);
   struct router_deployment_options options;
   bind_deployment(L, 3, &options);
   deployment.router = &options;

@@ -6,7 +6,7 @@ local ffi = require 'ffi'
 pcall(ffi.cdef, 'int usleep(unsigned us); int getpid(void);')
 local farside = require 'farside'
 local app = farside.deployment { name = NAME }
-app.configure_autoscaling { max_workers = 2 }
+app.configure_autoscaling { max_workers = 2, min_load = 1e12 }
 local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
 local nap = app.remote(function(s) ffi.C.usleep(s * 1e6) return 'slept' end)
 local say = app.remote(function(text, n) for i = 1, n do print(text .. ' ' .. i) end return ffi.C.getpid() end)
@@ -281,7 +281,40 @@ describe('farside serve', function()
     assert.same({ wire.RESULT, { 36 } }, { answer(peer, 1) })
   end)
 
+  -- the load ----------------------------------------------------------------------------------------------------------
+
+  it('has workers follow the load, and says how many are wanted and why', function()
+    local text = kDeploy:gsub('NAME', "'load'"):gsub('min_load = 1e12', 'min_load = 1')
+    local process = host.spawn({ host.farside, 'serve', host.script('deploy.lua', text) },
+      { env = environment(), cwd = host.folder() })
+    local _, request = operator(process:wait_for 'is served at unix:(%S+)')
+    local status
+    host.eventually(function()
+      _, status = request 'status'
+      return status.deployments[1].ready > 0 and status.deployments[1].decision:find 'min_load'
+    end, 15, 'it has decided')
+    status = status.deployments[1]
+    assert.same({ 1, 0, 1, 1 }, { status.ready, status.parked, status.workers_wanted, status.active_wanted })
+  end)
+
   -- the end -----------------------------------------------------------------------------------------------------------
+
+  it('ends a deployment that had no client for its ttl, and itself with the last one', function()
+    local text = kDeploy:gsub('name = NAME', "name = 'short', ttl = 1.5")
+    local process = host.spawn({ host.farside, 'serve', host.script('deploy.lua', text) },
+      { env = environment(), cwd = host.folder() })
+    local path = process:wait_for 'is served at unix:(%S+)'
+    local peer = client(path)
+    host.pause(2)
+    peer:call(1, kSquare, { 6 })
+    assert.same({ wire.RESULT, { 36 } }, { answer(peer, 1) })
+    local workers = host.workers(process.pid)
+    peer:close()
+    assert.equal(0, process:wait(15).code)
+    assert.is_true(all_gone(workers))
+    assert.is_false(exists(path))
+    assert.truthy(process.err:find('ends: no client for its ttl of 1.5 s', 1, true), process.err)
+  end)
 
   it('R3: SIGTERM lets calls in progress finish, gives the others back, and leaves nothing', function()
     local process, path = serve()

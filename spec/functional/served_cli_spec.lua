@@ -5,7 +5,7 @@ local prometheus = require 'spec.support.prometheus'
 local kDeploy = [[
 local farside = require 'farside'
 local app = farside.deployment { name = 'NAME', tag = 'TAG' }
-app.configure_autoscaling { max_workers = 2 }
+app.configure_autoscaling { max_workers = 2, min_load = 1e12 }
 local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
 local area = app.remote(function(width, height, unit) return width * height, unit end)
 local echo = app.remote(function(...) return ... end)
@@ -128,6 +128,7 @@ describe('beside a served router,', function()
 
     it('shows them as JSON', function()
       local process = serve()
+      host.eventually(function() return farside('ps').out:find('2 of 2 workers ready') end, 10, 'workers are ready')
       local text = farside('ps', '--json').out
       assert.equal(tostring(process.pid), json(text, '[0]["pid"]'))
       assert.equal('square', json(text, '[0]["deployments"][0]["name"]'))

@@ -79,7 +79,9 @@ end
 
 local function deploy_all(server, all)
   for _, deployment in ipairs(all) do
+    deployment.follows_load = true
     local specification = deployment:specification()
+    specification.ttl = deployment.ttl
     specification.names = {}
     for i, remote in ipairs(deployment.functions) do specification.names[i] = remote.name end
     specification.description = describe(deployment)

@@ -350,6 +350,27 @@ static void nested(void) {
   scene_close(&scene);
 }
 
+static void ends(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(2);
+  open_parked(&scene, &options, &kPlain);
+  uint64_t running = call(&scene, 1), waiting = call(&scene, 1);
+  struct message one = scene_dispatched(&scene, 0);
+  router_deployment_end(scene.router, 0, scene.now);
+  scene_gather(&scene);
+  scene_fails(&scene, running, "Cancelled", "maybe");
+  scene_fails(&scene, waiting, "Cancelled", "no");
+  EXPECT(scene_sends(&scene, 0, MESSAGE_DRAIN, NULL) &&
+         scene_sends(&scene, 1, MESSAGE_DRAIN, NULL));
+  scene_fails(&scene, call(&scene, 1), "Draining", "no");
+  scene_reply(&scene, 0, one, MESSAGE_RESULT);
+  scene_lost(&scene, 0, LOST_EXIT, 0, 0);
+  scene_lost(&scene, 1, LOST_EXIT, 0, 0);
+  scene_pass(&scene, SECONDS(100));
+  for (uint32_t i = 0; i < 3; i++) EXPECT(!scene_starts(&scene, i));
+  scene_close(&scene);
+}
+
 static const struct check checks[] = {
     {"starts one worker, and has nothing to do without calls", at_first},
     {"refuses options that are out of their ranges", refuses},
@@ -366,5 +387,6 @@ static const struct check checks[] = {
     {"A2: keeps the pause after a failed start when the load goes and comes", pauses_are_kept},
     {"goes on beside recycling", beside_recycling},
     {"starts a worker for a call that another one waits for", nested},
+    {"ends one deployment, whose workers go", ends},
 };
 CHECK_MAIN(checks)
