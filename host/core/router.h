@@ -199,8 +199,8 @@ void router_finish(struct router *router, int64_t now);
 /// No call is left but abandoned ones.
 bool router_finished(const struct router *router);
 
-/// Nobody needs this deployment any more: its calls are cancelled, its workers are told to go and none
-/// is started again.
+/// Nobody needs this deployment any more: its calls are cancelled, its workers are told to go and
+/// none is started again.
 void router_deployment_end(struct router *router, uint32_t deployment, int64_t now);
 
 /// No more calls are admitted; the workers of all deployments are told to drain (those idle at
