@@ -210,6 +210,7 @@ static void add_workers(struct router *router, struct deployment *deployment, ui
     worker->timer.kind = TIMER_WORKER;
     worker->heartbeat.kind = TIMER_HEARTBEAT;
     worker->recall.kind = TIMER_RECALL;
+    worker->probation.kind = TIMER_PROBATION;
     worker->scores = xcalloc(deployment->function_count, sizeof *worker->scores);
     worker->lessons = xcalloc(deployment->function_count, sizeof *worker->lessons);
     worker->runs = xcalloc(deployment->function_count, sizeof *worker->runs);
@@ -474,6 +475,9 @@ void router_tick(struct router *router, int64_t now) {
       case TIMER_RECALL:
         router_ahead_timer(router, OWNER(timer, struct worker, recall), now);
         break;
+      case TIMER_PROBATION:
+        router_eject_timer(router, OWNER(timer, struct worker, probation), now);
+        break;
       case TIMER_SCALE:
         router_scale_timer(router, timer, now);
         break;
@@ -555,9 +559,14 @@ bool router_worker_status(const struct router *router, uint32_t number,
                           struct worker_status *status) {
   if (number >= router->worker_count) return false;
   const struct worker *worker = router->workers[number];
-  *status =
-      (struct worker_status){worker->state,  worker->generation, worker->in_flight, worker->calls,
-                             worker->starts, worker->wanted,     worker->parked};
+  *status = (struct worker_status){.state = worker->state,
+                                   .generation = worker->generation,
+                                   .in_flight = worker->in_flight,
+                                   .calls = worker->calls,
+                                   .starts = worker->starts,
+                                   .wanted = worker->wanted,
+                                   .standing = worker->standing,
+                                   .parked = worker->parked};
   return true;
 }
 

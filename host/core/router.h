@@ -210,6 +210,12 @@ void router_drain(struct router *router, int64_t now);
 bool router_drained(const struct router *router);
 
 /// What a person wants to know; copied out.
+enum worker_standing {
+  STANDING_TRUSTED,
+  STANDING_EJECTED,   // it gets no calls for a while; see router_eject.c
+  STANDING_PROBATION  // it gets one at a time
+};
+
 struct worker_status {
   enum worker_state state;
   uint32_t generation;
@@ -217,6 +223,7 @@ struct worker_status {
   uint64_t calls;      // ended here
   uint64_t starts;
   bool wanted;  // a process is to stand here
+  enum worker_standing standing;
   bool parked;  // ready, and gets no calls until it is needed again
 };
 

@@ -90,6 +90,7 @@ static int64_t begun(const struct worker *worker) {
 static bool flows(const struct router *router, const struct worker *worker, int64_t now) {
   const struct call *first = worker->first;
   if (!first || worker->recalling || worker->slots > 1) return false;
+  if (worker->standing == STANDING_PROBATION) return false;
   if (!(first->work > 0) || first->state != CALL_RUNNING || first->children) return false;
   // Its function may have been long meanwhile.
   if (worker->paces[first->function].peak > kShort || now - begun(worker) >= kSuspicious)

@@ -88,6 +88,8 @@ bool router_may_serve(const struct router *router, const struct worker *worker) 
   if (worker->retiring && !worker->killed) return true;
 #endif
   return worker->state == WORKER_READY && !worker->killed && !worker->leaving && !worker->parked &&
+         (worker->standing != STANDING_EJECTED ||
+          router->deployments[worker->deployment]->panics) &&
          !is_silent(router, worker);
 #endif
 }

@@ -359,19 +359,21 @@ static void learn_round_trip(struct router *router, struct worker *worker, doubl
 
 // The service time of a call moves the score where it can be compared with the benchmark's: alone,
 // or with as many others as the function allows.
-static void learn(struct router *router, struct worker *worker, const struct call *call,
+// Returns whether it does.
+static bool learn(struct router *router, struct worker *worker, const struct call *call,
                   int64_t elapsed, int64_t now) {
   double total = to_seconds(now - call->sent), inside = to_seconds(elapsed);
   double workload = call->batch ? call->batch->workload : call->workload;
-  if (call->batch && call->batch->is_learnt) return;
+  if (call->batch && call->batch->is_learnt) return false;
   if (call->batch) call->batch->is_learnt = true;
   bool waited = call->ahead || router_has_ahead(worker);  // for others, or its answer did
   if (inside < total && !waited) learn_round_trip(router, worker, total - inside, now);
-  if (call->flags & CALL_STREAM) return;  // which may have waited for its reader
+  if (call->flags & CALL_STREAM) return false;  // which may have waited for its reader
   uint32_t concurrency = call_deployment(router, call)->functions[call->function].concurrency;
   uint32_t beside = router_slots_used(worker);
-  if (inside < kShortestLesson || 2 * beside < concurrency) return;
+  if (inside < kShortestLesson || 2 * beside < concurrency) return false;
   router_score_learn(router, worker, call->function, workload * beside, inside, now);
+  return true;
 }
 
 static void finish(struct router *router, struct worker *worker, struct call *call,
@@ -382,10 +384,12 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   router_ahead_learn(worker, call, (enum message_type)message->type, message->elapsed);
   router_metrics_ran(router, worker, call, message->elapsed, now);
   router_recycle_count(router, worker, call, now);
+  bool learnt = false;
   if (message->type == MESSAGE_RESULT)
-    learn(router, worker, call, message->elapsed, now);
+    learnt = learn(router, worker, call, message->elapsed, now);
   else if (call->batch && !message->elapsed)
     call->batch->workload -= call->workload;  // it was left out
+  router_eject_answered(router, worker, call->function, message, learnt, now);
   if (message->type == MESSAGE_RESULT && call_deployment(router, call)->suspect_count)
     router_retry_acquit(router, call);
   if (router_retry_error(router, call, message, now)) {

@@ -52,6 +52,9 @@ void router_outlook_close(struct deployment *deployment) {
 
 static bool has_slot(const struct worker *worker, uint32_t concurrency) {
   if (!worker->in_flight) return true;
+#ifndef PLANT_PROBATION_MANY
+  if (worker->standing == STANDING_PROBATION) return false;
+#endif
   return worker->in_flight < worker->slots && worker->in_flight < concurrency;
 }
 

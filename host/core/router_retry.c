@@ -159,18 +159,29 @@ static bool has_listed(const char *list, struct cursor map, const char *key,
          is_listed(list, *name, *size);
 }
 
+// `*name`: the one that is listed.
+static bool is_named(const struct message *message, const char *list, const unsigned char **name,
+                     size_t *size) {
+  const struct payload *body = message->body;
+  size_t count;
+  if (message->type != MESSAGE_ERROR || !body || body->count != 1) return false;
+  struct cursor map = cursor_of(body->parts[0].bytes, body->parts[0].size);
+  if (!cursor_array(&map, &count) || count != 1) return false;
+  return has_listed(list, map, "name", name, size) || has_listed(list, map, "type", name, size);
+}
+
+bool router_retry_is_named(const struct message *message, const char *names) {
+  const unsigned char *name;
+  size_t size;
+  return is_named(message, names, &name, &size);
+}
+
 bool router_retry_error(struct router *router, struct call *call, const struct message *message,
                         int64_t now) {
   const char *list = call_deployment(router, call)->functions[call->function].retry_on;
-  if (!list || message->type != MESSAGE_ERROR || call->state != CALL_RUNNING || !message->body)
-    return false;
-  const struct payload *body = message->body;
-  struct cursor map = cursor_of(body->parts[0].bytes, body->parts[0].size);
   const unsigned char *name;
-  size_t size, count;
-  if (body->count != 1 || !cursor_array(&map, &count) || count != 1) return false;
-  if (!has_listed(list, map, "name", &name, &size) && !has_listed(list, map, "type", &name, &size))
-    return false;
+  size_t size;
+  if (!list || call->state != CALL_RUNNING || !is_named(message, list, &name, &size)) return false;
   char outcome[sizeof call->trials->of->outcome];
   snprintf(outcome, sizeof outcome, "%.*s", (int)size, (const char *)name);
   call->ran = true;

@@ -174,6 +174,7 @@ static struct worker *find(const struct router *router, const struct scale *scal
 static void set_parked(struct router *router, struct worker *worker, bool parked) {
   worker->parked = parked;
   router_outlook_changed(router, worker);
+  router_eject_weigh(router, router->deployments[worker->deployment]);
 }
 
 // So many were wanted as carry the load if they are the fastest. What hardly differs stays.
@@ -369,7 +370,7 @@ void router_scale_ready(struct router *router, struct worker *worker, int64_t no
   double time = (double)(now - worker->started_at), known = (double)scale->start_time;
   scale->start_time = (int64_t)(known > 0 ? known + (time - known) * kStartWeight : time);
   // Until the next step says otherwise.
-  worker->parked = scale->active >= scale->active_wanted;
+  set_parked(router, worker, scale->active >= scale->active_wanted);
   if (!worker->parked) scale->active++;
   router_scale_soon(router, router->deployments[worker->deployment], now);
 }

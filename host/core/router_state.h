@@ -9,6 +9,7 @@
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
+//   router_eject.c    workers that are at fault get no calls for a while
 //   router_outlook.c  what a call can expect of each worker
 //   router_score.c    how fast each worker is
 //   router_batch.c    calls that a worker runs as one
@@ -29,6 +30,7 @@
 #include "queue.h"
 #include "router.h"
 #include "router_metrics.h"
+#include "router_score.h"
 #include "table.h"
 #include "timer.h"
 
@@ -39,6 +41,7 @@ enum timer_kind {
   TIMER_DEPLOYMENT,
   TIMER_KEYS,
   TIMER_RECALL,
+  TIMER_PROBATION,
   TIMER_SCALE
 };
 
@@ -111,33 +114,6 @@ struct pace {
   uint32_t samples;
 };
 
-// The latest lessons that were all off to the same side; see router_score.c.
-struct drift {
-  double sum;        // in units of the noise
-  double off, most;  // natural logarithms: together, and the one furthest off
-  uint32_t count;
-};
-
-// What is known about a function on a worker beside its score.
-struct lessons {
-  double level;   // natural logarithm of workload per second, of the median call
-  double before;  // the same as it was before the worker became slow
-  double latest;  // lesson
-  struct drift faster, slower;
-  int64_t at;          // of the latest
-  uint32_t weight;     // of the level, in lessons
-  uint32_t count;      // by this process
-  uint32_t confirmed;  // trials in a row that found it degraded
-  bool degraded;       // well below what it was before
-  bool measured;       // by a benchmark
-};
-
-// How far the lessons of a function are scattered.
-struct noise {
-  double variance;  // of natural logarithms
-  uint32_t lessons;
-};
-
 struct worker {
   enum worker_state state;
   uint32_t number, deployment, generation;
@@ -172,7 +148,13 @@ struct worker {
   uint64_t recalled;  // none above this sequence was ever taken back
   uint64_t entered;   // the shared page, as last reported
   uint32_t bad_answers;
-  uint32_t quick_deaths;  // in a row, without one finished call
+  enum worker_standing standing;
+  uint32_t faults;         // in a row
+  uint32_t good_calls;     // on probation
+  uint32_t ejections;      // so far
+  int64_t trusted_at;      // again, after the latest
+  struct timer probation;  // when that begins
+  uint32_t quick_deaths;   // in a row, without one finished call
   int64_t started_at, ready_at;
   uint64_t finished;        // by this generation
   uint64_t *runs;           // per function, the same
@@ -180,19 +162,6 @@ struct worker {
   struct payload *goodbye;  // why it will end
   enum phase phase;
   struct worker_metrics *metrics;
-};
-
-// What a call can expect of a place; see router_outlook.c.
-struct outlook {
-  int64_t begun, ends;  // of what has to end before there is room: since when, until when
-  double beside;        // seconds of work that will be in front of the call even then
-  double round_trip;
-  int64_t answered_at;  // when that was measured
-  double cold;          // how much slower its first calls are taken to be
-  bool serves, free;    // it may be given calls; at once
-  bool many;            // `ends` is that of one of several calls
-  bool doubted;         // it is slower than it was
-  bool stale;           // it has to be looked at again
 };
 
 enum { CRASH_LOOP = 5, BUDGET_SECONDS = 10 };
@@ -260,6 +229,7 @@ struct deployment {
   double *paces;                 // the same where calls went of late, one a function
   double *scales;                // the same, by which those in the queue were placed
   uint32_t *stale, stale_count;  // places whose outlook has changed
+  bool panics;                   // so many are ejected that it does not count
   uint32_t free_places;          // by their outlooks
   uint32_t outlook_concurrency;  // of the functions for which these hold
   double service;                // seconds that calls are predicted to take, smoothed
@@ -417,6 +387,8 @@ bool router_retry_again(struct router *router, struct call *call, const char *ou
 /// The same for a worker's answer, if it is an error that the function wants tried again.
 bool router_retry_error(struct router *router, struct call *call, const struct message *message,
                         int64_t now);
+/// Whether this is an error with one of these names, separated by commas; or of such a type.
+bool router_retry_is_named(const struct message *message, const char *names);
 /// The pause of a call is over.
 void router_retry_timer(struct router *router, struct call *call, int64_t now);
 /// Ends all calls in a pause with DeploymentFailed.
@@ -454,39 +426,6 @@ struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed);
 /// It is ready and may be given calls.
 bool router_may_serve(const struct router *router, const struct worker *worker);
-
-// router_outlook.c
-void router_outlook_open(struct deployment *deployment,
-                         const struct router_deployment_options *options);
-void router_outlook_close(struct deployment *deployment);
-/// Something has happened to a worker that calls have to know.
-void router_outlook_changed(struct router *router, const struct worker *worker);
-/// Looks at all that has changed, for functions of this concurrency. Returns how many places could be
-/// given a call at once.
-uint32_t router_outlook_refresh(const struct router *router, struct deployment *deployment,
-                                uint32_t concurrency, int64_t now);
-/// Seconds until there is room for a call, and of the work that will be in front of it.
-double router_outlook_wait(const struct outlook *outlook, int64_t now);
-/// Fills deployment->candidates, and their places, after a refresh; without those where `avoiding`
-/// failed, if it is not NULL. `reserved` is not free. Returns how many they are.
-uint32_t router_outlook_candidates(const struct router *router, struct deployment *deployment,
-                                   uint32_t function, const struct call *avoiding,
-                                   uint32_t reserved, int64_t now);
-
-// router_score.c
-/// A new process stands there: nothing is known about it.
-void router_score_forget(const struct router *router, struct worker *worker);
-/// The worker has measured a function.
-void router_score_measured(const struct router *router, struct worker *worker, uint32_t function,
-                           double score);
-/// It has measured all it will: what it has not is expected to be as on others.
-void router_score_ready(const struct router *router, struct worker *worker);
-/// A call of so much workload took so long there, in its function.
-void router_score_learn(const struct router *router, struct worker *worker, uint32_t function,
-                        double workload, double seconds, int64_t now);
-/// Workload per second; 0: not known. Unlike worker->scores, a worker that has become slow is not
-/// held to be so for ever.
-double router_score_now(const struct worker *worker, uint32_t function, int64_t now);
 
 // router_ahead.c
 /// The worker has calls behind the one in its slot.

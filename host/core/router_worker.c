@@ -83,6 +83,7 @@ static void leave_ready(struct router *router, struct worker *worker, enum worke
   if (worker->state == WORKER_READY) deployment_of(router, worker)->ready--;
   worker->state = state;
   router_outlook_changed(router, worker);
+  router_eject_weigh(router, deployment_of(router, worker));
 }
 
 // ---- ready ----
@@ -198,6 +199,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   router_outlook_changed(router, worker);
   timers_cancel(&router->timers, &worker->timer);
   deployment->ready++;
+  router_eject_weigh(router, deployment);
   deployment->failed_starts = 0;
   if (deployment->state == DEPLOYMENT_FAILED) start_waiting(router, deployment, now);
   deployment->state = DEPLOYMENT_READY;
@@ -350,6 +352,8 @@ static void lose_calls(struct router *router, struct worker *worker, enum lost_r
   uint32_t entered = 0;
   for (const struct call *call = worker->first; call; call = call->next)
     entered += router_call_entered(router, call);
+  bool is_end = reason == LOST_EXIT || reason == LOST_SIGNAL;
+  if (entered && is_end && !worker->killed) router_eject_fault(router, worker, now);
   for (struct call *call = worker->first, *next; call; call = next) {
     next = call->next;
     router_call_lost(router, call, reason, code, entered == 1, now);
@@ -433,6 +437,7 @@ void router_worker_heartbeat(struct router *router, struct worker *worker, int64
     bool starting = worker->state == WORKER_STARTING;
     lose_calls(router, worker, LOST_HEARTBEAT, 0, now);
     if (!starting) leave_ready(router, worker, WORKER_LOST);
+    if (!starting) router_eject_fault(router, worker, now);
     router_scale_soon(router, deployment_of(router, worker), now);
     router_dispatch(router, deployment_of(router, worker), now);
     return;

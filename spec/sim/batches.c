@@ -94,7 +94,8 @@ static const struct seat *only_seat(const struct world *world, const struct app 
     if (only) return NULL;
     only = seat;
   }
-  return only && judge_serves(only) && (!world->heartbeat || only->unanswered < world->misses)
+  return only && judge_serves(world, only) &&
+                 (!world->heartbeat || only->unanswered < world->misses)
              ? only
              : NULL;
 }
@@ -119,7 +120,7 @@ void batch_check_waiting(struct world *world, struct app *app) {
     const struct router_function *function = &app->functions[record->function];
     if (!first) first = record;
     if (!function->batch_size || record->function != first->function) return;
-    if (!judge_could_take(app, seat, record))
+    if (!judge_could_take(world, seat, record))
       record->stood_back = true;
     else if (record->queue_deadline > world->now)
       is_due |= ++count >= function->batch_size || !may_wait(world, record, function->batch_wait);

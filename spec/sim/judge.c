@@ -202,19 +202,22 @@ static bool avoids(const struct world *world, const struct app *app, const struc
                    uint32_t number) {
   if (!(record->died_on >> number & 1)) return false;
   for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
-    if (judge_serves(&world->seats[i]) && !world->seats[i].slot_count && !is_silent(world, i) &&
-        !(record->died_on >> i & 1))
+    if (judge_serves(world, &world->seats[i]) && !world->seats[i].slot_count &&
+        !is_silent(world, i) && !(record->died_on >> i & 1))
       return true;
   return false;
 }
 
-bool judge_serves(const struct seat *seat) {
-  return seat->standing && seat->ready && !seat->killed && !seat->given_up && !seat->tainted &&
-         !seat->draining && !seat->retiring && !seat->leaving && !seat->parked;
+bool judge_serves(const struct world *world, const struct seat *seat) {
+  return standing_serves(world, seat) && seat->standing && seat->ready && !seat->killed &&
+         !seat->given_up && !seat->tainted && !seat->draining && !seat->retiring &&
+         !seat->leaving && !seat->parked;
 }
 
-bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record) {
-  return judge_serves(seat) && seat->batch_count < slots_with(app, seat, record->function);
+bool judge_could_take(const struct world *world, const struct seat *seat,
+                      const struct record *record) {
+  const struct app *app = &world->apps[record->deployment];
+  return judge_serves(world, seat) && seat->batch_count < slots_with(app, seat, record->function);
 }
 
 // A client that has one call in the queue does not wait behind all those of another; but those that
@@ -264,6 +267,9 @@ void judge_dispatched(struct world *world, const struct action *action) {
           record->number);
   REQUIRE(world, !scale_parked(world, action->worker), "call %u is sent to a worker that is parked",
           record->number);
+  standing_compare(world);
+  REQUIRE(world, world->follow || standing_serves(world, seat),
+          "call %u is sent to a worker that is ejected or has one on probation", record->number);
   record->ahead = (message->flags & CALL_AHEAD) != 0;
   if (record->ahead)
     ahead_sent(world, seat, record);
@@ -343,6 +349,7 @@ void judge_started(struct world *world, const struct action *action) {
   *seat = (struct seat){.deployment = seat->deployment,
                         .generation = action->generation,
                         .standing = true,
+                        .trust = seat->trust,
                         .wanted = true,
                         .started_at = world->now,
                         .pings = seat->pings,
@@ -442,7 +449,7 @@ static void compare_seat(struct world *world, uint32_t number) {
 static uint32_t seat_for(const struct world *world, const struct app *app,
                          const struct record *record) {
   for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++)
-    if (judge_could_take(app, &world->seats[i], record) && !avoids(world, app, record, i) &&
+    if (judge_could_take(world, &world->seats[i], record) && !avoids(world, app, record, i) &&
         !is_silent(world, i))
       return i;
   return ROUTER_NONE;
@@ -463,11 +470,23 @@ static double predicted(const struct world *world, uint32_t number, const struct
   return score > 0 ? record->workload / score : 0;
 }
 
+// Of those that would go with it; a call ends with its batch.
+static double with_batch(const struct world *world, const struct record *record) {
+  uint32_t left = world->apps[record->deployment].functions[record->function].batch_size;
+  double workload = record->workload;
+  for (const struct record *other = record->newer; other && left > 1; other = other->newer) {
+    if (other->where != IN_QUEUE || other->function != record->function) continue;
+    workload += other->workload;
+    left--;
+  }
+  return workload;
+}
+
 // Seconds until a call would have ended on a worker, behind all that it has.
 static double predicted_end(const struct world *world, uint32_t number,
                             const struct record *record) {
   const struct seat *seat = &world->seats[number];
-  double seconds = predicted(world, number, record);
+  double seconds = predicted(world, number, record) * with_batch(world, record) / record->workload;
   for (uint32_t i = 0; i < seat->slot_count; i++)
     seconds += predicted(world, number, seat->slots[i]);
   return seconds;
@@ -508,6 +527,7 @@ void judge_step(struct world *world) {
   REQUIRE(world, !world->starts_owed, "a worker that has served is not replaced at once");
   REQUIRE(world, !world->follow, "%u calls of a batch are missing", world->follow);
   for (uint32_t i = 0; i < world->app_count; i++) scale_step(world, &world->apps[i]);
+  standing_compare(world);
   for (uint32_t i = 0; i < world->app_count; i++) batch_check_waiting(world, &world->apps[i]);
   const struct person *person = &world->people[world->step % world->people_count];
   REQUIRE(world, person->calls <= LIMIT_IN_FLIGHT, "a client has %u calls in flight",

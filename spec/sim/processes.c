@@ -108,6 +108,7 @@ static void load(struct world *world, uint32_t number) {
   }
   event_add(world, world->now + delay, WORKER_LOADED, number, process->generation);
   process->slowness = fault(world, 4) ? 1 + chance_below(&world->chance, 20) : 1;
+  process->broken = fault(world, rates->breaks);
   process->stubborn = fault(world, rates->stubborn);
   if (!fault(world, rates->short_life)) return;
   int64_t life = chance_magnitude(&world->chance, MILLISECONDS(1), 14);
@@ -518,15 +519,18 @@ static void flood(struct world *world, uint32_t number, const struct held *held)
 }
 
 static void answer(struct world *world, uint32_t number, const struct held *held) {
-  bool raises = chance_one_in(&world->chance, world->rates.raises);
+  bool broken = world->processes[number].broken;
+  bool raises = !broken && chance_one_in(&world->chance, world->rates.raises);
   int copies = fault(world, world->rates.twice) ? 2 : 1;
   for (int i = 0; i < copies; i++) {
-    struct message message = process_about(world, held, raises ? MESSAGE_ERROR : MESSAGE_RESULT);
+    struct message message =
+        process_about(world, held, raises || broken ? MESSAGE_ERROR : MESSAGE_RESULT);
     // `code` means nothing in ERROR; here it tells truth.c that the function raised.
     message.code = raises;
     message.elapsed = world->now - held->entered_at;
-    message.body = raises ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES)
-                          : result_of(held->record, held->sequence);
+    message.body = broken   ? error_of(ERROR_INTERNAL, EXECUTED_YES)
+                   : raises ? error_of(ERROR_REMOTE_ERROR, EXECUTED_YES)
+                            : result_of(held->record, held->sequence);
     process_says(world, number, &message, false);
   }
 }

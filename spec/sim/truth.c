@@ -337,6 +337,7 @@ static void answered(struct world *world, struct seat *seat, const struct messag
       resend(world, record);
   } else if (message->type != MESSAGE_STARTED) {
     seat->finished++;
+    standing_answered(world, seat, message);
     uint64_t most = record_app(world, record)->functions[record->function].max_calls;
     if (most && ++seat->runs[record->function] >= most) mark(world, seat);
     if (message->type == MESSAGE_RESULT) ahead_ended(world, seat, record, message->elapsed);
@@ -479,6 +480,7 @@ void truth_lost(struct world *world, uint32_t number) {
   uint32_t entered = 0;
   for (uint32_t i = 0; i < seat->slot_count; i++)
     entered += process->entered >= seat->slots[i]->sequence;
+  if (entered && !seat->killed && process->reason != LOST_START) standing_fault(world, seat);
   while (seat->slot_count) {
     struct record *record = first_sent(seat);
     lose_call(world, record, process->entered >= record->sequence,
@@ -496,10 +498,12 @@ void truth_lost(struct world *world, uint32_t number) {
 void truth_ticks(struct world *world) {
   for (uint32_t i = 0; i < world->seat_count && world->heartbeat; i++) {
     struct seat *seat = &world->seats[i];
+    if (seat->trust.until <= seat->ping_at) standing_ticks(world, seat);
     if (!seat->standing || seat->given_up || seat->ping_at > world->now ||
         seat->unanswered < world->misses)
       continue;
     world->statistics->heartbeat_kills += !seat->killed;
+    if (seat->ready || seat->draining) standing_fault(world, seat);
     struct app *app = &world->apps[seat->deployment];
     if (seat->ready && !seat->draining && !seat->retiring && !--app->ready)
       app->emptied_at = world->now;
@@ -509,4 +513,5 @@ void truth_ticks(struct world *world) {
     while (seat->slot_count) lose_call(world, first_sent(seat), true, false);
     fail_waiting(world, app);
   }
+  for (uint32_t i = 0; i < world->seat_count; i++) standing_ticks(world, &world->seats[i]);
 }

@@ -42,6 +42,7 @@ static void draw_rates(struct world *world) {
       .dies_in_call = draw_rate(chance, 32),
       .slow = draw_rate(chance, 16),
       .hangs = draw_rate(chance, 64),
+      .breaks = draw_rate(chance, 16),
       .raises = draw_rate(chance, 8),
       .twice = draw_rate(chance, 16),
       .for_others = draw_rate(chance, 16),

@@ -29,7 +29,9 @@
 #include "../../host/core/message.h"
 #include "../../host/core/payload.h"
 #include "../../host/core/router.h"
+#include "ahead.h"
 #include "chance.h"
+#include "standings.h"
 
 #define MICROSECONDS(n) ((int64_t)(n)*1000)
 #define MILLISECONDS(n) ((int64_t)(n)*NANOSECONDS_PER_MILLISECOND)
@@ -205,6 +207,7 @@ struct process {
   bool leaving;   // enters nothing more
   bool doomed;    // its death is planned
   uint32_t slowness;
+  bool broken;                     // all its answers say so
   uint64_t entered, entered_safe;  // the shared page; as it was when the oldest message that has
                                    // not arrived was sent
   uint64_t entering, recalled;     // also on the page
@@ -246,6 +249,7 @@ struct seat {
     int64_t of[TIMES];  // the latest, by number modulo TIMES
     uint32_t count;
   } times[FUNCTIONS];
+  struct trust trust;
   struct record *slots[HELD];
   uint32_t slot_count;   // calls in `slots`
   uint32_t batch_count;  // batches of them: what takes a slot
@@ -295,7 +299,7 @@ struct rates {
   uint32_t start_refused, start_dies, start_hangs, other_manifest, goodbye_first, grows;
   uint32_t short_life, dies_unentered, dies_in_call, slow, hangs, raises, twice, for_others,
       wrong_epoch, given_back, overdraws, item_late, item_strange, says_started, deaf, paused,
-      stubborn, taints, zombie, flood;
+      stubborn, taints, zombie, flood, breaks;
   uint32_t cancel, vanish, nests, limits, mischief, burst, rush, default_timeout, quick_timeout,
       streams, keys, burst_latency;
 };
@@ -309,6 +313,7 @@ struct life {
 };
 
 struct statistics {
+  uint64_t ejected, ejected_slow, trusted_again;
   uint64_t outcomes[32];  // by enum error_name
   uint64_t attached, given_again;
   uint64_t events[HAPPENINGS], steps;
@@ -530,23 +535,6 @@ void batch_dispatched(struct world *world, struct record *record, const struct a
 bool batch_over(const struct world *world, const struct seat *seat, const struct record *record);
 /// After a step: nobody waits for others who should not.
 void batch_check_waiting(struct world *world, struct app *app);
-// ahead.c
-/// A call has ended with this time in its function.
-void ahead_ended(struct world *world, struct seat *seat, const struct record *record,
-                 int64_t elapsed);
-void ahead_sent(struct world *world, const struct seat *seat, const struct record *record);
-/// What the call is to take there at least, nanoseconds; 0: it is not known to be short.
-double ahead_work(const struct world *world, const struct seat *seat, const struct record *record);
-/// Before `record` leaves the seat.
-void ahead_leaves(struct world *world, struct seat *seat, const struct record *record);
-/// Carries out ROUTER_RECALL.
-void ahead_recalled(struct world *world, const struct action *action);
-void ahead_withdrawn(struct world *world, const struct action *action);
-/// Whether a process finds that its call was taken back.
-bool ahead_taken(const struct process *process, uint64_t sequence);
-/// After a step.
-void ahead_step(struct world *world, uint32_t number);
-
 // scale.c
 /// Whether, and how, the number of workers of a deployment follows its load.
 void scale_draw(const struct world *world, struct app *app);
@@ -584,8 +572,9 @@ void key_kept(struct world *world, struct record *record, const struct action *a
 /// The enum error_name of an error, or -1; `*executed` is -1 where it does not say.
 int read_error(const struct payload *body, int *executed, bool *retryable);
 /// Whether a process may get calls at all.
-bool judge_serves(const struct seat *seat);
-bool judge_could_take(const struct app *app, const struct seat *seat, const struct record *record);
+bool judge_serves(const struct world *world, const struct seat *seat);
+bool judge_could_take(const struct world *world, const struct seat *seat,
+                      const struct record *record);
 /// Actions of the router.
 void judge_outcome(struct world *world, const struct action *action);
 void judge_dispatched(struct world *world, const struct action *action);
