@@ -1,5 +1,6 @@
 // The device layer of the CUDA library: the runtime's own functions, under names that the CPU
 // library has too.
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -43,7 +44,7 @@ int device_describe(int32_t device, struct device_properties *properties) {
   cudaDeviceProp found;
   cudaError_t status = cudaGetDeviceProperties(&found, device);
   if (status) return static_cast<int>(status);
-  strncpy(properties->name, found.name, sizeof properties->name - 1);
+  snprintf(properties->name, sizeof properties->name, "%.127s", found.name);
   properties->memory = found.totalGlobalMem;
   properties->major = found.major;
   properties->minor = found.minor;

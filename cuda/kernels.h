@@ -157,6 +157,30 @@ enum kernel_random_kind {
 int kernel_random(int kind, const struct kernel_view *out, uint64_t seed, uint64_t offset, double a,
                   double b, void *stream);
 
+// ---- Reductions. `out` has the rank of `in`, and 1 where it is reduced; fewer than 2^31 elements are
+// kept, and reduced into one. The order in which numbers are added does not depend on the threads
+// there are.
+
+enum kernel_reduce_op {
+  KERNEL_SUM,      ///< of integers and bool: i64
+  KERNEL_PRODUCT,  ///< of integers: i64, wraps around
+  KERNEL_MEAN,     ///< floats only; of nothing: NaN
+  KERNEL_REDUCE_MIN,
+  KERNEL_REDUCE_MAX,  ///< NaN if one is; of nothing: KERNEL_BAD_SHAPE
+  KERNEL_ARGMIN,      ///< i64: the place in row-major order of what is reduced, the first of equals
+  KERNEL_ARGMAX,      ///< NaN counts as the largest, and as the least for ARGMIN
+  KERNEL_LOGSUMEXP,   ///< floats only; of nothing: minus infinity
+  KERNEL_REDUCE_ANY,  ///< bool
+  KERNEL_REDUCE_ALL,
+  KERNEL_REDUCE_OPS
+};
+
+/// Bytes of workspace that kernel_reduce asks for.
+uint64_t kernel_reduce_workspace(int op, const struct kernel_view *out,
+                                 const struct kernel_view *in);
+int kernel_reduce(int op, const struct kernel_view *out, const struct kernel_view *in,
+                  void *workspace, uint64_t workspace_size, void *stream);
+
 // ---- Device. The CPU library has one device, the processor.
 
 struct device_properties {
