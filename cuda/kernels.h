@@ -157,9 +157,9 @@ enum kernel_random_kind {
 int kernel_random(int kind, const struct kernel_view *out, uint64_t seed, uint64_t offset, double a,
                   double b, void *stream);
 
-// ---- Reductions. `out` has the rank of `in`, and 1 where it is reduced; fewer than 2^31 elements are
-// kept, and reduced into one. The order in which numbers are added does not depend on the threads
-// there are.
+// ---- Reductions. `out` has the rank of `in`, and 1 where it is reduced; fewer than 2^31 elements
+// are kept, and reduced into one. The order in which numbers are added does not depend on the
+// threads there are.
 
 enum kernel_reduce_op {
   KERNEL_SUM,      ///< of integers and bool: i64
