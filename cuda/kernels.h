@@ -181,6 +181,20 @@ uint64_t kernel_reduce_workspace(int op, const struct kernel_view *out,
 int kernel_reduce(int op, const struct kernel_view *out, const struct kernel_view *in,
                   void *workspace, uint64_t workspace_size, void *stream);
 
+// ---- Rows. Floats; the output has the shape and the dtype of the input, and may be the same view.
+
+/// Along the dimension `axis`, from 0; `logarithm` not 0: its logarithm.
+int kernel_softmax(const struct kernel_view *out, const struct kernel_view *in, int axis,
+                   int logarithm, void *stream);
+/// (x - mean) / sqrt(variance + epsilon) * weight + bias along the last dimension. weight and bias
+/// are NULL or have one dimension of its length, and the input's dtype.
+int kernel_layernorm(const struct kernel_view *out, const struct kernel_view *in,
+                     const struct kernel_view *weight, const struct kernel_view *bias,
+                     double epsilon, void *stream);
+/// x / sqrt(mean of x * x + epsilon) * weight along the last dimension.
+int kernel_rmsnorm(const struct kernel_view *out, const struct kernel_view *in,
+                   const struct kernel_view *weight, double epsilon, void *stream);
+
 // ---- Device. The CPU library has one device, the processor.
 
 struct device_properties {
