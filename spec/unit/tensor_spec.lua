@@ -246,7 +246,7 @@ describe('a mistake with tensors', function()
     { 'of several elements is told', function() made:item() end, 'item of a tensor {2, 3}: expected one element, got 6' },
     { 'of a dot for a colon is told', function() made.copy() end,
       'expected a tensor before the colon: write t:copy(...), got nil' },
-    { 'of shapes is told', function() made:set(tensor.zeros { 3 }) end, 'expected a tensor of shape {2, 3}, got {3}' },
+    { 'of shapes is told', function() made:set(tensor.zeros { 4 }) end, 'expected a tensor whose shape fits {2, 3}, got {4}' },
   }
   for _, case in ipairs(cases) do
     it(case[1] .. ', at the line that made it', function()

@@ -3,7 +3,9 @@
 -- Dimensions and positions are counted from 1, from the end with negative numbers, and ranges include both ends, as
 -- everywhere in Lua.
 local check = require 'farside.check'
+local dtypes = require 'farside.tensor.dtype'
 local ffi = require 'ffi'
+local misuse = require 'farside.tensor.misuse'
 local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
 
@@ -16,6 +18,8 @@ Tensor.methods = methods
 function Tensor.is(value)
   return type(value) == 'table' and getmetatable(value) == Tensor
 end
+
+Tensor.dtypes, Tensor.dtype_names = dtypes.types, dtypes.names
 
 --- Makes a tensor of its parts, which it keeps.
 ---@param offset number elements before the first
@@ -40,13 +44,13 @@ end
 --- Checks `self` of a method that was called with a dot instead of a colon.
 local function check_self(self, method)
   if not Tensor.is(self) then
-    error(('expected a tensor before the colon: write t:%s(...), got %s'):format(method, check.describe(self)), 3)
+    misuse('expected a tensor before the colon: write t:%s(...), got %s', method, check.describe(self))
   end
 end
 Tensor.check_self = check_self
 
 local function fail(self, method, problem)
-  error(('%s of a tensor %s: %s'):format(method, shapes.describe(self.shape), problem), 3)
+  misuse('%s of a tensor %s: %s', method, shapes.describe(self.shape), problem)
 end
 Tensor.fail = fail
 
@@ -135,9 +139,11 @@ end
 
 local function check_axis(self, method, value)
   local axis, problem = shapes.axis(value, #self.shape)
-  if not axis then error(('%s of a tensor %s: %s'):format(method, shapes.describe(self.shape), problem), 3) end
+  if not axis then fail(self, method, problem) end
   return axis
 end
+
+Tensor.check_axis = check_axis
 
 local function whole(value, default)
   if value == nil then return default end
@@ -300,7 +306,7 @@ end
 function methods:copy()
   check_self(self, 'copy')
   local copy = Tensor.empty(self.device, self._dtype, { unpack(self.shape) })
-  Tensor.gather(self, copy:data())
+  if self.device == 'cpu' then Tensor.gather(self, copy:data()) else Tensor.ops.copy_on_device(copy, self) end
   return copy
 end
 
@@ -347,11 +353,11 @@ end
 
 local function position_of(self, i)
   local size = self.shape[1]
-  if not size then error('t[i]: expected at least one dimension, got a tensor without any; t:item() is its element', 3) end
+  if not size then misuse('t[i]: expected at least one dimension, got a tensor without any; t:item() is its element') end
   local at = i < 0 and size + 1 + i or i
   if at % 1 == 0 and at >= 1 and at <= size then return at end
-  error(('t[%s]: expected a whole number from 1 to %d or from -%d to -1 in a tensor %s'):format(tostring(i), size, size,
-    shapes.describe(self.shape)), 3)
+  misuse('t[%s]: expected a whole number from 1 to %d or from -%d to -1 in a tensor %s', tostring(i), size, size,
+    shapes.describe(self.shape))
 end
 
 --- t[i] is the part at position i of the first dimension: a view, or the element of a tensor of one dimension.
@@ -367,60 +373,85 @@ function Tensor:__index(key)
   return self._dtype.read(pointer, self._offset + (i - 1) * self._strides[1])
 end
 
---- Writes on the host: a value to all elements, or the elements of a tensor of the same shape. Returns nil or what is wrong.
-local function write(self, value)
-  local pointer, put = ffi.cast(self._dtype.pointer, self._storage.pointer), self._dtype.write
-  local values = Tensor.is(value) and Tensor.on_host(value):contiguous()
-  local data, read, at = values and values:data(), values and values._dtype.read, 0
+--- Writes a value to all elements on the host. Returns nil or what is wrong.
+local function fill_on_host(self, value)
+  local pointer, write = ffi.cast(self._dtype.pointer, self._storage.pointer), self._dtype.write
   local problem
   Tensor.each_row(self, function(offset, count, step)
     if problem then return end
     for i = 0, count - 1 do
-      local element = value
-      if values then element = read(data, at + i) end
-      local expected = put(pointer, offset + i * step, element)
+      local expected = write(pointer, offset + i * step, value)
       if expected then
-        problem = ('an element of a tensor of %s: expected %s, got %s'):format(self.dtype, expected,
-          check.describe(element))
+        problem = ('an element of a tensor of %s: expected %s, got %s'):format(self.dtype, expected, check.describe(value))
         return
       end
     end
-    at = at + count
   end)
   return problem
 end
-Tensor.write = write
 
-local function assign(self, value, level)
-  local problem
-  if Tensor.is(value) and not shapes.equal(value.shape, self.shape) then
-    problem = ('expected a tensor of shape %s, got %s'):format(shapes.describe(self.shape),
-      shapes.describe(value.shape))
-  else
-    problem = Tensor.write(self, value)
+local function copy_row_to(to, offset, step, from, at, count)
+  for i = 0, count - 1 do to[offset + i * step] = from[at + i] end
+end
+
+--- Copies the elements of another tensor of the same shape and type on the host.
+local function scatter(self, other)
+  local to, from, at = ffi.cast(self._dtype.pointer, self._storage.pointer), other:copy(), 0
+  local data = from:data()
+  Tensor.each_row(self, function(offset, count, step)
+    copy_row_to(to, offset, step, data, at, count)
+    at = at + count
+  end)
+  return from
+end
+
+local function set(self, other)
+  local both = shapes.broadcast(self.shape, other.shape)
+  if not both or not shapes.equal(both, self.shape) then
+    return ('expected a tensor whose shape fits %s, got %s'):format(shapes.describe(self.shape),
+      shapes.describe(other.shape))
   end
-  if problem then error(problem, level + 1) end
+  local source = other:expand(self.shape)
+  if source.device ~= self.device then source = other:to(self.device):expand(self.shape) end
+  if self.device == 'cpu' and source.dtype == self.dtype then
+    scatter(self, source)
+  else
+    Tensor.ops.copy_on_device(self, source)
+  end
+  return nil
+end
+
+local function assign(self, value)
+  local problem
+  if Tensor.is(value) then
+    problem = set(self, value)
+  elseif self.device == 'cpu' then
+    problem = fill_on_host(self, value)
+  else
+    problem = Tensor.ops.fill_on_device(self, value)
+  end
+  if problem then misuse(problem) end
 end
 
 function Tensor:__newindex(key, value)
   if type(key) ~= 'number' then
-    error(('a tensor has no field %s to write to; t[i] = value writes elements'):format(check.describe(key)), 2)
+    misuse('a tensor has no field %s to write to; t[i] = value writes elements', check.describe(key))
   end
-  assign(part(self, position_of(self, key)), value, 2)
+  assign(part(self, position_of(self, key)), value)
 end
 
 --- Gives all elements the same value.
 function methods:fill(value)
   check_self(self, 'fill')
-  assign(self, value, 2)
+  assign(self, value)
   return self
 end
 
---- Copies the elements of another tensor of the same shape here.
+--- Copies the elements of another tensor here, broadcast to this shape and converted to this dtype.
 function methods:set(other)
   check_self(self, 'set')
   if not Tensor.is(other) then fail(self, 'set', 'expected a tensor, got ' .. check.describe(other)) end
-  assign(self, other, 2)
+  assign(self, other)
   return self
 end
 

@@ -168,6 +168,7 @@ M.by_code = {}
 for name, dtype in pairs(M.types) do
   dtype.name = name
   dtype.pointer = ffi.typeof(dtype.ctype .. ' *')
+  dtype.scratch = ffi.typeof(dtype.ctype .. '[1]')  -- for one element
   M.by_code[dtype.code] = name
 end
 

@@ -5,11 +5,15 @@
 --     print(a:transpose():table()[3][2])          --> 6
 --     print(tensor.zeros({ 2, 3 }, 'i32').shape[2]) --> 3
 local Tensor = require 'farside.tensor.class'
+local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
 local dtypes = require 'farside.tensor.dtype'
 local ffi = require 'ffi'
+local misuse = require 'farside.tensor.misuse'
 local native = require 'farside.native'
+local ops = require 'farside.tensor.ops'
 local print_tensor = require 'farside.tensor.print'
+local random = require 'farside.tensor.random'
 local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
 local wire = require 'farside.tensor.wire'
@@ -17,75 +21,95 @@ local wire = require 'farside.tensor.wire'
 local M = {
   is = Tensor.is,
   dtypes = { unpack(dtypes.names) },
-  memory = storages.memory,
-  trim = storages.trim,
 }
 
 local DEFAULT = 'f32'
 
 local function find_dtype(what, name)
   local dtype, problem = dtypes.find(name)
-  if not dtype then error(('%s: %s'):format(what, problem), 3) end
+  if not dtype then misuse('%s: %s', what, problem) end
   return dtype
 end
 
 local function check_shape(what, value)
   local shape, problem = shapes.check(value)
-  if not shape then error(('%s: %s'):format(what, problem), 3) end
+  if not shape then misuse('%s: %s', what, problem) end
   return shape
+end
+
+local function find_device(what, value)
+  local device, problem = backends.device(value or 'cpu')
+  if not device then misuse('%s: %s', what, problem) end
+  return device
+end
+
+-- Memory --------------------------------------------------------------------------------------------------------------
+
+--- Bytes of a device ('cpu' without another) in use by tensors, in memory kept for the next, in use at most so far, as
+-- { used =, cached =, peak = }.
+function M.memory(device)
+  return storages.memory(find_device('tensor.memory', device))
+end
+
+--- Gives memory that is kept for the next tensor back to the system.
+function M.trim(device)
+  storages.trim(find_device('tensor.trim', device))
 end
 
 -- Empty ones ----------------------------------------------------------------------------------------------------------
 
+--- Checks type, shape and device and makes the tensor, not filled.
+local function make(what, shape, dtype, device)
+  shape = check_shape(what, shape)
+  return Tensor.empty(find_device(what, device), find_dtype(what, dtype or DEFAULT), shape)
+end
+
 --- Elements of any value.
-function M.empty(shape, dtype)
-  shape = check_shape('tensor.empty', shape)
-  return Tensor.empty('cpu', find_dtype('tensor.empty', dtype or DEFAULT), shape)
+function M.empty(shape, dtype, device)
+  return make('tensor.empty', shape, dtype, device)
 end
 
 --- Zeros; false for bool.
-function M.zeros(shape, dtype)
-  shape = check_shape('tensor.zeros', shape)
-  local made = Tensor.empty('cpu', find_dtype('tensor.zeros', dtype or DEFAULT), shape)
+function M.zeros(shape, dtype, device)
+  local made = make('tensor.zeros', shape, dtype, device)
+  if made.device ~= 'cpu' then return made:fill(made.dtype ~= 'bool' and 0) end
   ffi.fill(made:data(), made:count() * made._dtype.size)
   return made
 end
 
 --- One value everywhere.
-function M.full(shape, value, dtype)
-  shape = check_shape('tensor.full', shape)
-  local name = dtype or type(value) == 'boolean' and 'bool' or DEFAULT
-  return Tensor.empty('cpu', find_dtype('tensor.full', name), shape):fill(value)
+function M.full(shape, value, dtype, device)
+  return make('tensor.full', shape, dtype or type(value) == 'boolean' and 'bool', device):fill(value)
 end
 
-function M.ones(shape, dtype)
-  shape = check_shape('tensor.ones', shape)
-  local found = find_dtype('tensor.ones', dtype or DEFAULT)
-  return Tensor.empty('cpu', found, shape):fill(found.kind == 'bool' or 1)
+function M.ones(shape, dtype, device)
+  local made = make('tensor.ones', shape, dtype, device)
+  return made:fill(made.dtype == 'bool' or 1)
 end
 
 --- first, first + step, ... as long as they do not pass last: tensor.arange(1, 3) is {1, 2, 3}, as a loop in Lua is.
-function M.arange(first, last, step, dtype)
+function M.arange(first, last, step, dtype, device)
   for name, value in pairs { first = first, last = last, step = step or 1 } do
     if type(value) ~= 'number' or value ~= value or math.abs(value) == math.huge then
-      error(('tensor.arange: %s: expected a number, got %s'):format(name, check.describe(value)), 2)
+      misuse('tensor.arange: %s: expected a number, got %s', name, check.describe(value))
     end
   end
-  if first == nil or last == nil then error('tensor.arange: expected first and last, as in arange(1, 3)', 2) end
+  if first == nil or last == nil then misuse('tensor.arange: expected first and last, as in arange(1, 3)') end
   step = step or 1
-  if step == 0 then error('tensor.arange: step: expected a number other than 0, got the number 0', 2) end
+  if step == 0 then misuse('tensor.arange: step: expected a number other than 0, got the number 0') end
   local count = math.max(math.floor((last - first) / step + 1e-9) + 1, 0)
   local shape = check_shape('tensor.arange', { count })
+  device = find_device('tensor.arange', device)
   local made = Tensor.empty('cpu', find_dtype('tensor.arange', dtype or DEFAULT), shape)
   local data, write = made:data(), made._dtype.write
   for i = 0, count - 1 do
     local expected = write(data, i, first + i * step)
     if expected then
-      error(('tensor.arange: element %d of %s: expected %s, got %s'):format(i + 1, made.dtype, expected,
-        check.describe(first + i * step)), 2)
+      misuse('tensor.arange: element %d of %s: expected %s, got %s', i + 1, made.dtype, expected,
+        check.describe(first + i * step))
     end
   end
-  return made
+  return made:to(device)
 end
 
 -- From values ---------------------------------------------------------------------------------------------------------
@@ -136,33 +160,33 @@ local function from_table(value, dtype, shape)
   local own = shape_of(value)
   local made = Tensor.empty('cpu', dtype, check_shape('tensor.from', own))
   local done, problem = write_nested(made, made:data(), value, 1, 0, '')
-  if not done then error('tensor.from: ' .. problem, 3) end
+  if not done then misuse('tensor.from: ' .. problem) end
   if shape and shapes.count(shape) ~= done then
-    error(('tensor.from: expected %d elements for the shape %s, got %d'):format(shapes.count(shape),
-      shapes.describe(shape), done), 3)
+    misuse('tensor.from: expected %d elements for the shape %s, got %d', shapes.count(shape),
+      shapes.describe(shape), done)
   end
   return shape and made:reshape(shape) or made
 end
 
 local function from_value(value, dtype, shape)
   if shape and shapes.count(shape) ~= 1 then
-    error(('tensor.from: expected %d elements for the shape %s, got one; tensor.full repeats it'):format(
-      shapes.count(shape), shapes.describe(shape)), 3)
+    misuse('tensor.from: expected %d elements for the shape %s, got one; tensor.full repeats it', shapes.count(shape),
+      shapes.describe(shape))
   end
   local made = Tensor.empty('cpu', dtype, shape or {})
   local expected = dtype.write(made:data(), 0, value)
-  if expected then error(('tensor.from: expected %s, got %s'):format(expected, check.describe(value)), 3) end
+  if expected then misuse('tensor.from: expected %s, got %s', expected, check.describe(value)) end
   return made
 end
 
 --- Copies of bytes: the shape must fit them, or is one dimension of all.
-local function from_bytes(value, bytes, dtype, shape, level)
+local function from_bytes(value, bytes, dtype, shape)
   local count = bytes / dtype.size
   local expected = shape and ('%.0f'):format(shapes.count(shape) * dtype.size)
     or count % 1 ~= 0 and ('a multiple of %d'):format(dtype.size)
   if expected and (not shape or shapes.count(shape) ~= count) then
-    error(('tensor.from: expected %s bytes for %s%s, got %.0f'):format(expected, dtype.name,
-      shape and ' ' .. shapes.describe(shape) or '', bytes), level or 3)
+    misuse('tensor.from: expected %s bytes for %s%s, got %.0f', expected, dtype.name,
+      shape and ' ' .. shapes.describe(shape) or '', bytes)
   end
   shape = shape or { count }
   local made = Tensor.empty('cpu', dtype, shape)
@@ -173,14 +197,12 @@ end
 local function from_cdata(value, dtype, shape)
   local name = tostring(ffi.typeof(value))
   if name:find '%*>$' or name:find '&>$' then
-    if not shape then error('tensor.from: expected a shape beside a pointer, got nil', 3) end
-    local made = from_bytes(value, shapes.count(shape) * dtype.size, dtype, shape)
-    return made
+    if not shape then misuse('tensor.from: expected a shape beside a pointer, got nil') end
+    return from_bytes(value, shapes.count(shape) * dtype.size, dtype, shape)
   end
   local bytes = ffi.sizeof(value)
   if shape and bytes >= shapes.count(shape) * dtype.size then bytes = shapes.count(shape) * dtype.size end
-  local made = from_bytes(value, bytes, dtype, shape, 4)
-  return made
+  return from_bytes(value, bytes, dtype, shape)
 end
 
 local function is_number(value)
@@ -197,21 +219,21 @@ function M.from(value, dtype, shape)
   local found = find_dtype('tensor.from', dtype or guess_dtype(value))
   if shape ~= nil then shape = check_shape('tensor.from', shape) end
   if Tensor.is(value) then
-    error('tensor.from: expected a table, a string, cdata or a number, got a tensor; t:to(dtype) converts', 2)
+    misuse('tensor.from: expected a table, a string, cdata or a number, got a tensor; t:to(dtype) converts')
   end
-  local made  -- no tail calls: errors stand at the caller's line
-  if type(value) == 'table' then
-    made = from_table(value, found, shape)
-  elseif type(value) == 'string' then
-    made = from_bytes(value, #value, found, shape)
-  elseif is_number(value) then
-    made = from_value(value, found, shape)
-  elseif type(value) == 'cdata' then
-    made = from_cdata(value, found, shape)
-  else
-    error(('tensor.from: expected a table, a string, cdata or a number, got %s'):format(check.describe(value)), 2)
-  end
-  return made
+  if type(value) == 'table' then return from_table(value, found, shape) end
+  if type(value) == 'string' then return from_bytes(value, #value, found, shape) end
+  if is_number(value) then return from_value(value, found, shape) end
+  if type(value) == 'cdata' then return from_cdata(value, found, shape) end
+  misuse('tensor.from: expected a table, a string, cdata or a number, got %s', check.describe(value))
+end
+
+-- Chance --------------------------------------------------------------------------------------------------------------
+
+--- Random numbers of a seed: random:uniform{2, 3}, random:normal{2, 3}, random:integers({ 2, 3 }, 1, 6). They are the same for
+-- the same seed and calls, on whatever device.
+function M.random(seed)
+  return random.new(seed)
 end
 
 -- Files ---------------------------------------------------------------------------------------------------------------
@@ -221,16 +243,20 @@ local FORMATS = { npy = 'farside.tensor.npy', safetensors = 'farside.tensor.safe
 local function format_of(what, path)
   local format = type(path) == 'string' and FORMATS[path:match '%.(%w+)$']
   if not format then
-    error(('%s: expected the name of a .npy or .safetensors file, got %s'):format(what, check.describe(path)), 3)
+    misuse('%s: expected the name of a .npy or .safetensors file, got %s', what, check.describe(path))
   end
   return require(format)
 end
 
---- Loads a file: a tensor of a .npy; of a .safetensors a table of tensors by name, and its metadata. They lie in the file's
--- pages until they are written to or moved.
-function M.load(path)
+--- Loads a file: a tensor of a .npy; of a .safetensors a table of tensors by name, and its metadata. On the host they lie in
+-- the file's pages until they are written to; to another device they are copied from there.
+function M.load(path, device)
   local format = format_of('tensor.load', path)
-  return format.load(path)
+  device = find_device('tensor.load', device)
+  local loaded, metadata = format.load(path)
+  if Tensor.is(loaded) then return loaded:to(device) end
+  for name, one in pairs(loaded) do loaded[name] = one:to(device) end
+  return loaded, metadata
 end
 
 --- Saves a tensor as .npy, or tensors by name as .safetensors, with metadata (texts by text) there.
@@ -244,6 +270,7 @@ function Tensor:__tostring()
   return print_tensor.head(self) .. '\n' .. print_tensor.elements(host)
 end
 
+Tensor.ops = ops
 wire.install(native, Tensor)
 
 return M

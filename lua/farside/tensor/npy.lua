@@ -7,6 +7,7 @@ local Tensor = require 'farside.tensor.class'
 local check = require 'farside.check'
 local dtypes = require 'farside.tensor.dtype'
 local files = require 'farside.tensor.file'
+local misuse = require 'farside.tensor.misuse'
 local shapes = require 'farside.tensor.shape'
 
 local M = {}
@@ -126,10 +127,10 @@ end
 
 --- Saves a tensor.
 function M.save(path, tensor)
-  if not Tensor.is(tensor) then error(('%s: expected a tensor, got %s'):format(path, check.describe(tensor)), 3) end
+  if not Tensor.is(tensor) then misuse('%s: expected a tensor, got %s', path, check.describe(tensor)) end
   local descr = NAMES[tensor.dtype]
   if not descr then
-    error(('%s: .npy has no %s; convert with t:to \'f32\', or save as .safetensors'):format(path, tensor.dtype), 3)
+    misuse('%s: .npy has no %s; convert with t:to \'f32\', or save as .safetensors', path, tensor.dtype)
   end
   local host = Tensor.on_host(tensor):contiguous()
   local sizes = table.concat(host.shape, ', ') .. (#host.shape == 1 and ',' or '')

@@ -22,11 +22,12 @@ local function block_size(bytes)
 end
 
 --- `source.allocate(bytes)` returns an address (cdata) or nil; `source.free(address)` gives one back.
---- `source.keep`: bytes that are kept at most.
+--- `source.keep`: bytes that are kept at most. `source.wait(streams)`, if there is one, is called before a block is handed out
+--- that was used on other streams, by their addresses as numbers.
 function Pool.new(source)
   local self = setmetatable({
     _source = source,
-    _free = {},     -- size -> list of addresses
+    _free = {},     -- size -> list of blocks: { address =, used_on = }
     used = 0,       -- bytes in blocks that are handed out
     cached = 0,     -- bytes in blocks that wait for the next
     peak = 0,       -- the most bytes that were handed out at once
@@ -46,31 +47,46 @@ end
 function Pool:trim(keep)
   for size, list in pairs(self._free) do
     while #list > 0 and self.cached > keep do
-      self._source.free(table.remove(list))
+      local block = table.remove(list)
       self.cached = self.cached - size
+      if next(block.used_on) then self._source.wait(block.used_on) end
+      self._source.free(block.address)
     end
   end
 end
 
-function Pool:_give_back(address, size)
+-- Compiled, a loop over pairs does not end in a state that is being closed (LuaJIT of 2022).
+jit.off(Pool.trim)
+
+-- Called by finalizers, which run at any time: a device is not spoken to here, unless it is too much.
+function Pool:_give_back(block, size)
   self.used = self.used - size
-  if self._closed or self.cached + size > self._source.keep then return self._source.free(address) end
+  if self._closed or self.cached + size > self._source.keep then return self._source.free(block.address) end
   local list = self._free[size]
   if not list then
     list = {}
     self._free[size] = list
   end
-  list[#list + 1] = address
+  list[#list + 1] = block
   self.cached = self.cached + size
 end
 
 function Pool:_reuse(size)
   local list = self._free[size]
-  local address = list and list[#list]
-  if not address then return nil end
+  local block = list and list[#list]
+  if not block then return nil end
   list[#list] = nil
   self.cached = self.cached - size
-  return address
+  if next(block.used_on) then
+    self._source.wait(block.used_on)
+    block.used_on = {}
+  end
+  return block
+end
+
+function Pool:_allocate(size)
+  local address = self._source.allocate(size)
+  return address and { address = address, used_on = {} }
 end
 
 function Pool:_collect()
@@ -86,29 +102,30 @@ local function hand_out(self, size)
 end
 
 local function take(self, size)
-  local address = self:_reuse(size)
-  if address then return address end
+  local block = self:_reuse(size)
+  if block then return block end
   if self._handed + size > self._allowed then
     self:_collect()
-    address = self:_reuse(size)
-    if address then return address end
+    block = self:_reuse(size)
+    if block then return block end
   end
-  address = self._source.allocate(size)
-  if address then return address end
+  block = self:_allocate(size)
+  if block then return block end
   self:_collect()
-  address = self:_reuse(size)
-  if address then return address end
+  block = self:_reuse(size)
+  if block then return block end
   self:trim(0)
-  return self._source.allocate(size)
+  return self:_allocate(size)
 end
 
---- A pointer to so many bytes, which gives them back when it is collected; nil: there is no memory left.
+--- A pointer to so many bytes, which gives them back when it is collected, and a table for the streams on which they are
+-- used beside the pool's own; nil: there is no memory left.
 function Pool:take(bytes)
   local size = block_size(bytes)
-  local address = take(self, size)
-  if not address then return nil end
+  local block = take(self, size)
+  if not block then return nil end
   hand_out(self, size)
-  return ffi.gc(ffi.cast(byte_pointer, address), function() self:_give_back(address, size) end)
+  return ffi.gc(ffi.cast(byte_pointer, block.address), function() self:_give_back(block, size) end), block.used_on
 end
 
 --- Counts memory of somebody else until the pointer that is returned is collected.

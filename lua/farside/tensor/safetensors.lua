@@ -9,13 +9,13 @@ local check = require 'farside.check'
 local dtypes = require 'farside.tensor.dtype'
 local files = require 'farside.tensor.file'
 local json = require 'farside.tensor.json'
+local misuse = require 'farside.tensor.misuse'
 local shapes = require 'farside.tensor.shape'
 
 local M = {}
 
 local METADATA = '__metadata__'
 local ALIGN = 8
-local LEVEL = 4  -- of who called tensor.save, seen from the checks
 local MAX_HEADER = 100 * 1000 * 1000
 
 local NAMES = { f64 = 'F64', f32 = 'F32', f16 = 'F16', bf16 = 'BF16', i64 = 'I64', i32 = 'I32', u8 = 'U8', bool = 'BOOL' }
@@ -130,14 +130,14 @@ end
 local function check_tensors(path, tensors)
   local names = {}
   if type(tensors) ~= 'table' or Tensor.is(tensors) then
-    error(('%s: expected a table of tensors by name'):format(path), LEVEL)
+    misuse('%s: expected a table of tensors by name', path)
   end
   for name, value in pairs(tensors) do
     if type(name) ~= 'string' or name == METADATA then
-      error(('%s: expected names of tensors, got %s'):format(path, check.describe(name)), LEVEL)
+      misuse('%s: expected names of tensors, got %s', path, check.describe(name))
     end
     if not Tensor.is(value) then
-      error(('%s: expected a tensor as %q, got %s'):format(path, name, check.describe(value)), LEVEL)
+      misuse('%s: expected a tensor as %q, got %s', path, name, check.describe(value))
     end
     names[#names + 1] = name
   end
@@ -154,8 +154,8 @@ local function metadata_text(path, metadata)
   local parts = {}
   for _, key in ipairs(check.sorted_keys(metadata)) do
     if type(key) ~= 'string' or type(metadata[key]) ~= 'string' then
-      error(('%s: expected metadata of texts by text, got %s for %s'):format(path, check.describe(metadata[key]),
-        check.describe(key)), LEVEL)
+      misuse('%s: expected metadata of texts by text, got %s for %s', path, check.describe(metadata[key]),
+        check.describe(key))
     end
     parts[#parts + 1] = json.quote(key) .. ':' .. json.quote(metadata[key])
   end

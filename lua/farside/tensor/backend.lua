@@ -1,0 +1,85 @@
+--- What computes: a library of kernels and one of its devices, by the name that tensors have for it.
+--
+--     'cpu'      libfarside_cpu.so, in memory of the host
+--     'cuda:0'   libfarside_cuda.so; 'cuda' is short for it
+local check = require 'farside.check'
+local ffi = require 'ffi'
+local libraries = require 'farside.cuda.library'
+
+local M = {}
+
+local Backend = {}
+Backend.__index = Backend
+
+local backends = {}  -- by name
+
+local function new_backend(name, kind, index, library)
+  return setmetatable({ name = name, kind = kind, index = index, library = library }, Backend)
+end
+
+--- Raises the error of a status that is not 0. `what` names the operation.
+function Backend:check(status, what)
+  if status ~= 0 then
+    error(('%s on %s: %s'):format(what, self.name, ffi.string(self.library.device_error_text(status))), 0)
+  end
+end
+
+--- The stream that work is put on; NULL is the device's own.
+function Backend:stream()
+  return self.current
+end
+
+--- Makes the device the current one of this thread and returns its stream.
+function Backend:enter()
+  if self.kind == 'cuda' then self:check(self.library.device_set(self.index), 'choosing the device') end
+  return self.current
+end
+
+--- Computes elsewhere from now on: `stream` (void *) is one of the library's.
+function Backend:use_stream(stream)
+  self.current = stream
+end
+
+local function open(name)
+  local index = name:match '^cuda:(%d+)$'
+  local library, problem = libraries.open(index and 'cuda' or 'cpu')
+  if not library then return nil, problem end
+  if not index then return new_backend(name, 'cpu', 0, library) end
+  local count = ffi.new 'int32_t[1]'
+  library.device_count(count)
+  if tonumber(index) < count[0] then return new_backend(name, 'cuda', tonumber(index), library) end
+  local reason = library.device_last_reason()
+  return nil, ('expected one of the %d CUDA devices of this machine, got %s%s'):format(count[0], name, reason ~= 0 and
+    ': ' .. ffi.string(library.device_error_text(reason)) or '')
+end
+
+--- The name of a device in full, or nil and what is wrong.
+function M.device(value)
+  if value == 'cuda' then value = 'cuda:0' end
+  if value == 'cpu' or type(value) == 'string' and value:find '^cuda:%d+$' then return value end
+  return nil, ("expected a device ('cpu' or 'cuda:0'), got %s"):format(check.describe(value))
+end
+
+--- What computes on a device; nil and why nothing does.
+function M.find(name)
+  local backend = backends[name]
+  if backend then return backend end
+  local problem
+  backend, problem = open(name)
+  backends[name] = backend
+  return backend, problem
+end
+
+--- The same; raises.
+function M.of(name)
+  local backend, problem = M.find(name)
+  if not backend then error(problem, 0) end
+  return backend
+end
+
+--- Lets a library stand for a device: for specs of what happens on devices where there is none.
+function M.put(name, library)
+  backends[name] = library and new_backend(name, 'cuda', 0, library) or nil
+end
+
+return M
