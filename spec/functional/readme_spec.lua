@@ -57,6 +57,10 @@ describe('the README', function()
     assert.equal('far\nside\nexit 0\n', run 'words.lua')
   end)
 
+  it('shows a call with tensors', function()
+    assert.equal('20\tf32\nexit 0\n', run 'scale.lua')
+  end)
+
   it('shows a batch in which one call fails alone', function()
     local text = run 'lengths.lua'
     assert.truthy(text:match('^4\tfalse\t[^\n]*lengths.lua:10: no text [^\n]*\nexit 0\n$'), text)

@@ -13,7 +13,6 @@ local misuse = require 'farside.tensor.misuse'
 local native = require 'farside.native'
 local ops = require 'farside.tensor.ops'
 local print_tensor = require 'farside.tensor.print'
-local random = require 'farside.tensor.random'
 local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
 local wire = require 'farside.tensor.wire'
@@ -226,14 +225,6 @@ function M.from(value, dtype, shape)
   if is_number(value) then return from_value(value, found, shape) end
   if type(value) == 'cdata' then return from_cdata(value, found, shape) end
   misuse('tensor.from: expected a table, a string, cdata or a number, got %s', check.describe(value))
-end
-
--- Chance --------------------------------------------------------------------------------------------------------------
-
---- Random numbers of a seed: random:uniform{2, 3}, random:normal{2, 3}, random:integers({ 2, 3 }, 1, 6). They are the same for
--- the same seed and calls, on whatever device.
-function M.random(seed)
-  return random.new(seed)
 end
 
 -- Files ---------------------------------------------------------------------------------------------------------------
