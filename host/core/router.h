@@ -94,6 +94,8 @@ enum router_action {
                 // owns one reference to the body
   ROUTER_START,   // start a process for `worker`, `generation`, of `deployment`
   ROUTER_KILL,    // end the process of `worker` at once
+  ROUTER_PARK,    // `worker` will be given no calls until it is needed again
+  ROUTER_UNPARK,  // it is
   ROUTER_RECALL,  // take back what was handed ahead to `worker` up to `message.sequence` and is not
                   // entered, then say so with router_worker_recalled
   ROUTER_WITHDRAW,  // the same for the one call `message.sequence`: router_worker_withdrawn

@@ -172,6 +172,12 @@ static struct worker *find(const struct router *router, const struct scale *scal
 }
 
 static void set_parked(struct router *router, struct worker *worker, bool parked) {
+  if (worker->parked != parked) {
+    struct action *action = router_act(router, parked ? ROUTER_PARK : ROUTER_UNPARK);
+    action->deployment = worker->deployment;
+    action->worker = worker->number;
+    action->generation = worker->generation;
+  }
   worker->parked = parked;
   router_outlook_changed(router, worker);
   router_eject_weigh(router, router->deployments[worker->deployment]);

@@ -35,7 +35,8 @@ struct deployed {
 struct hub {
   struct loop *loop;
   struct router *router;
-  struct local *local;  // NULL until the first deployment
+  struct local *local;              // NULL until the first deployment
+  struct local_provider processes;  // its
   uint64_t epoch;
   struct deployed *deployed;
   uint32_t deployed_count;
@@ -75,13 +76,24 @@ void hub_message(struct hub *hub, uint32_t client, uint32_t deployment, struct m
 
 // ---- what the router has decided ----
 
-static void start_worker(struct hub *hub, const struct action *action) {
-  const struct deployed *deployed = &hub->deployed[action->deployment];
-  char name[128];
-  snprintf(name, sizeof name, "%.100s w%u", deployed->name,
-           action->worker - deployed->first_worker);
-  router_client(hub->router, WORKERS + action->worker, wait_now());
-  local_start(hub->local, action->worker, action->generation, hub->epoch, name, deployed->start);
+static struct provider_tag tag_of(const struct hub *hub, uint32_t deployment, uint32_t worker,
+                                  uint32_t generation) {
+  const struct deployed *deployed = &hub->deployed[deployment];
+  return (struct provider_tag){deployed->name, hub->epoch, worker, worker - deployed->first_worker,
+                               generation};
+}
+
+static void provide(struct hub *hub, const struct action *action) {
+  struct provider *provider = &hub->processes.provider;
+  struct provider_tag tag = tag_of(hub, action->deployment, action->worker, action->generation);
+  if (action->type == ROUTER_START) {
+    router_client(hub->router, WORKERS + action->worker, wait_now());
+    provider->start(provider, &tag, hub->deployed[action->deployment].start);
+  } else if (action->type == ROUTER_KILL) {
+    provider->stop(provider, &tag);
+  } else {
+    provider->park(provider, &tag, action->type == ROUTER_PARK);
+  }
 }
 
 static void send_on(struct hub *hub, struct action *action, int64_t now) {
@@ -131,10 +143,10 @@ void hub_act(struct hub *hub, int64_t now) {
         send_on(hub, &action, now);
         break;
       case ROUTER_START:
-        start_worker(hub, &action);
-        break;
       case ROUTER_KILL:
-        local_kill(hub->local, action.worker, action.generation);
+      case ROUTER_PARK:
+      case ROUTER_UNPARK:
+        provide(hub, &action);
         break;
       case ROUTER_RECALL:
       case ROUTER_WITHDRAW:
@@ -355,6 +367,7 @@ static int begin(struct hub *hub, char *why, size_t why_size) {
   }
   static const struct local_events events = {on_message, on_lost, on_line};
   hub->local = local_new(loop_uv(hub->loop), path, &events, hub);
+  local_provider(&hub->processes, hub->local);
   return 0;
 }
 
@@ -406,4 +419,12 @@ bool hub_worker(struct hub *hub, uint32_t worker, struct worker_status *status, 
   bool found = router_worker_status(hub->router, worker, status);
   *pid = hub->local ? local_pid(hub->local, worker) : 0;
   return found;
+}
+
+bool hub_explain(struct hub *hub, uint32_t worker, char *text, size_t size) {
+  struct worker_status status;
+  if (!hub->local || !router_worker_status(hub->router, worker, &status)) return false;
+  struct provider *provider = &hub->processes.provider;
+  struct provider_tag tag = tag_of(hub, deployment_of(hub, worker), worker, status.generation);
+  return provider->explain(provider, &tag, text, size);
 }

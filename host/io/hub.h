@@ -80,6 +80,8 @@ void hub_report_entered(struct hub *hub);
 /// A body in the status belongs to the caller, on whatever thread.
 bool hub_status(struct hub *hub, uint32_t deployment, struct deployment_status *status);
 bool hub_worker(struct hub *hub, uint32_t worker, struct worker_status *status, pid_t *pid);
+/// What the provider says of the process of a worker, for a person. False: it has none.
+bool hub_explain(struct hub *hub, uint32_t worker, char *text, size_t size);
 
 /// No more calls are admitted, those that wait end in Draining; those that run go on, and so do the
 /// calls that they make. hub_finished: none is left.

@@ -50,7 +50,9 @@ struct process {
   bool watched;     // `exit` is a handle
   bool reaped;      // its pid means nothing any more
   bool is_hostile;  // sent what is no frame
-  int64_t doom;     // when it is killed because a connection has ended; INT64_MAX: not
+  bool is_parked;
+  bool is_killed;
+  int64_t doom;  // when it is killed because a connection has ended; INT64_MAX: not
 
   uint64_t due;      // calls not answered yet
   bool was_idle;     // when the first of the calls that wait to be written came
@@ -159,6 +161,7 @@ static void lose(struct process *process, enum lost_reason reason, int code) {
 }
 
 static void kill_process(struct process *process) {
+  process->is_killed = true;
   // A process that was not reaped keeps its number, and so does its group.
   if (process->pid > 0 && !process->reaped) kill(-process->pid, SIGKILL);
 }
@@ -483,6 +486,24 @@ void local_forget(struct local *local, uint32_t worker, uint32_t count) {
 void local_kill(struct local *local, uint32_t worker, uint32_t generation) {
   struct process *process = process_of(local, worker);
   if (process && process->generation == generation) kill_process(process);
+}
+
+void local_park(struct local *local, uint32_t worker, uint32_t generation, bool parked) {
+  struct process *process = process_of(local, worker);
+  if (process && process->generation == generation) process->is_parked = parked;
+}
+
+bool local_process(const struct local *local, uint32_t worker, struct local_process *out) {
+  const struct process *process = process_of(local, worker);
+  if (!process) return false;
+  *out = (struct local_process){.generation = process->generation,
+                                .device = process->device,
+                                .has_device = process->device != NO_DEVICE,
+                                .is_parked = process->is_parked,
+                                .is_ending = process->is_killed || process->doom != INT64_MAX,
+                                .failure = process->failure,
+                                .pid = process->pid};
+  return true;
 }
 
 int64_t local_deadline(const struct local *local) {

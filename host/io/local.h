@@ -17,6 +17,7 @@
 
 #include "../core/message.h"
 #include "../core/router.h"
+#include "provider.h"
 
 struct local;
 
@@ -40,6 +41,27 @@ struct local *local_new(uv_loop_t *loop, const char *executable, const struct lo
 /// its log.
 void local_start(struct local *local, uint32_t worker, uint32_t generation, uint64_t epoch,
                  const char *name, struct payload *start);
+
+/// The same as a provider, which hub and specs ask for processes; `local` stays the caller's.
+struct local_provider {
+  struct provider provider;
+  struct local *local;
+};
+void local_provider(struct local_provider *provider, struct local *local);
+
+/// Notes that a worker is given no calls / is given them again. Nothing if it is gone, or of another
+/// generation.
+void local_park(struct local *local, uint32_t worker, uint32_t generation, bool parked);
+
+struct local_process {
+  uint32_t generation, device;
+  bool has_device;  // a GPU of its own, `device`
+  bool is_parked, is_ending;
+  int failure;  // errno: it could not be started
+  pid_t pid;
+};
+/// False: the worker has no process.
+bool local_process(const struct local *local, uint32_t worker, struct local_process *process);
 
 /// Queues a message: calls, credit, and what comes for the calls that its functions made, go by the
 /// data connection, everything else by control. Takes over the body.

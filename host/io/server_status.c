@@ -43,11 +43,14 @@ static void pack_worker(const struct served *served, uint32_t first, uint32_t pl
   struct worker_status status;
   pid_t pid;
   hub_worker(served->server->hub, first + place, &status, &pid);
-  pack_map(out, pid > 0 ? 8 : 7);
+  char text[160];
+  bool is_explained = hub_explain(served->server->hub, first + place, text, sizeof text);
+  pack_map(out, (pid > 0 ? 8U : 7U) + is_explained);
   bool parked = status.state == WORKER_READY && status.parked;
   field_text(out, "state", parked ? "parked" : kWorkerStates[status.state]);
   field_number(out, "place", place);
   if (pid > 0) field_number(out, "pid", pid);
+  if (is_explained) field_text(out, "process", text);
   field_number(out, "generation", status.generation);
   field_number(out, "in_flight", status.in_flight);
   field_number(out, "calls", (double)status.calls);

@@ -106,6 +106,13 @@ static void to_client(struct simulation *simulation, const struct action *action
                   message->type == MESSAGE_RESULT ? ERROR_NAMES : name_of(message->body));
 }
 
+static void park(struct simulation *simulation, const struct action *action) {
+  const struct station *station = &simulation->stations[action->worker];
+  bool is_there = station->state == STATION_READY || station->state == STATION_PARKED;
+  if (is_there && station->generation == action->generation)
+    station_park(simulation, action->worker, action->type == ROUTER_PARK);
+}
+
 static void act(struct simulation *simulation) {
   struct action action;
   simulation->result.decisions++;
@@ -131,21 +138,13 @@ static void act(struct simulation *simulation) {
                                                            .station = action.worker,
                                                            .stamp = action.generation});
         break;
+      case ROUTER_PARK:
+      case ROUTER_UNPARK:
+        park(simulation, &action);
+        break;
       default:
         break;  // nothing is handed ahead, nobody reads the log
     }
-  }
-}
-
-// Whether workers are parked is nothing that the router tells them.
-static void see_parked(struct simulation *simulation) {
-  if (!simulation->options.scaling) return;
-  for (uint32_t i = 0; i < simulation->station_count; i++) {
-    enum station_state state = simulation->stations[i].state;
-    if (state != STATION_READY && state != STATION_PARKED) continue;
-    struct worker_status status;
-    router_worker_status(simulation->router, i, &status);
-    if (status.parked != (state == STATION_PARKED)) station_park(simulation, i, status.parked);
   }
 }
 
@@ -202,7 +201,6 @@ void shell_ready(struct simulation *simulation, uint32_t number) {
                             .body = ready_body(simulation, station)};
   router_worker_message(simulation->router, number, station->generation, &message, simulation->now);
   act(simulation);
-  see_parked(simulation);
 }
 
 void shell_lost(struct simulation *simulation, uint32_t number, uint32_t generation) {
@@ -211,13 +209,11 @@ void shell_lost(struct simulation *simulation, uint32_t number, uint32_t generat
                      station->drains ? LOST_EXIT : LOST_SIGNAL, station->drains ? 0 : 9,
                      station->entered, simulation->now);
   act(simulation);
-  see_parked(simulation);
 }
 
 void shell_tick(struct simulation *simulation) {
   router_tick(simulation->router, simulation->now);
   act(simulation);
-  see_parked(simulation);
 }
 
 // ---- life ----

@@ -134,6 +134,8 @@ static void act(struct state *state) {
         expect(state->place[action.worker].stands && !state->place[action.worker].killed);
         state->place[action.worker].killed = true;
         break;
+      case ROUTER_PARK:
+      case ROUTER_UNPARK:
       case ROUTER_RECALL:
       case ROUTER_WITHDRAW:
       case ROUTER_LOG:

@@ -118,10 +118,22 @@ void scale_look(struct world *world, struct seat *seat) {
   if (seat->wanted && !status.wanted) unwanted(world, app, seat);
 }
 
+void scale_told(struct world *world, const struct action *action) {
+  struct seat *seat = &world->seats[action->worker];
+  bool parked = action->type == ROUTER_PARK;
+  REQUIRE(world, seat->standing && seat->generation == action->generation,
+          "a process that is gone is parked, or is not any more");
+  REQUIRE(world, seat->told_parked != parked, "worker %u is %sparked a second time", action->worker,
+          parked ? "" : "un");
+  seat->told_parked = parked;
+}
+
 static void look_at_parked(struct world *world, struct seat *seat) {
   struct worker_status status;
   router_worker_status(world->router, (uint32_t)(seat - world->seats), &status);
   bool parked = status.parked && seat->standing && seat->ready;
+  REQUIRE(world, parked == (seat->told_parked && seat->standing),
+          "whether worker %u is parked was not told", (uint32_t)(seat - world->seats));
   world->statistics->parked += parked && !seat->parked;
   world->statistics->unparked += !parked && seat->parked && seat->standing;
   seat->parked = parked;

@@ -145,6 +145,10 @@ void shell_actions(struct world *world) {
       case ROUTER_KILL:
         kill(world, &action);
         break;
+      case ROUTER_PARK:
+      case ROUTER_UNPARK:
+        scale_told(world, &action);
+        break;
       case ROUTER_RECALL:
         ahead_recalled(world, &action);
         break;

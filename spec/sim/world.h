@@ -230,6 +230,7 @@ struct seat {
   bool ready, killed, given_up, draining, leaving, tainted;
   bool wanted;          // a process is to stand here
   bool parked;          // as of the end of the latest step
+  bool told_parked;     // the shell was
   bool retiring;        // another one is there in its stead: it gets nothing more
   uint64_t mark;        // not 0: it is to be recycled, the smaller the sooner
   int64_t left_at;      // when it said that it goes, or was told to
@@ -547,6 +548,8 @@ void scale_grown(struct world *world, struct app *app);
 void scale_look(struct world *world, struct seat *seat);
 /// After the actions of a step.
 void scale_step(struct world *world, struct app *app);
+/// ROUTER_PARK and ROUTER_UNPARK.
+void scale_told(struct world *world, const struct action *action);
 /// It was parked before this step, and is after it.
 bool scale_parked(const struct world *world, uint32_t number);
 bool scale_quiet(const struct world *world, const struct app *app);

@@ -229,7 +229,8 @@ static inline double fleet_quantile(const struct fleet *fleet, double part) {
   uint64_t all = 0, sum = 0;
   for (int i = 0; i < FLEET_WAITS; i++) all += fleet->waits[i];
   for (int i = 0; i < FLEET_WAITS; i++)
-    if ((sum += fleet->waits[i]) >= (double)all * part) return (i + 1) / kFleetWaitsPerSecond;
+    if ((double)(sum += fleet->waits[i]) >= (double)all * part)
+      return (i + 1) / kFleetWaitsPerSecond;
   return FLEET_WAITS / kFleetWaitsPerSecond;
 }
 

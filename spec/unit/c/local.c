@@ -108,14 +108,19 @@ static void release(struct shell *shell) {
   close(shell->text_fd);
 }
 
-static void start_worker(struct shell *shell, uint32_t worker, const char *mode) {
+static struct payload *body_of(const char *mode) {
   struct buffer body = BUFFER_EMPTY;
   pack_array(&body, 1);
   pack_text(&body, mode);
   struct payload *start = payload_copy(body.bytes, body.size);
+  buffer_free(&body);
+  return start;
+}
+
+static void start_worker(struct shell *shell, uint32_t worker, const char *mode) {
+  struct payload *start = body_of(mode);
   local_start(shell->local, worker, GENERATION, 77, "name w2", start);
   payload_unref(start);
-  buffer_free(&body);
 }
 
 static void start(struct shell *shell, const char *mode) {
@@ -208,6 +213,53 @@ static void kills(void) {
   turn_until(&shell, &shell.lost, 1);
   EXPECT(wait_now() - from < SECOND);
   EXPECT_EQUAL(LOST_SIGNAL, shell.reason);
+  shell_close(&shell);
+}
+
+// Asked twice for the same, a provider does it once.
+static void is_asked_twice(void) {
+  struct shell shell;
+  shell_open(&shell);
+  struct local_provider local;
+  local_provider(&local, shell.local);
+  struct provider *provider = &local.provider;
+  struct provider_tag tag = {"name", 77, WORKER, 2, GENERATION}, other = tag;
+  struct provider_worker workers[2];
+  char text[200];
+  other.generation++;
+  EXPECT_EQUAL(0, provider->list(provider, workers, 2));
+  EXPECT(!provider->explain(provider, &tag, text, sizeof text));
+  provider->stop(provider, &tag);
+
+  struct payload *start = body_of("idle");
+  provider->start(provider, &tag, start);
+  pid_t pid = local_pid(shell.local, WORKER);
+  provider->start(provider, &tag, start);
+  EXPECT(pid > 0 && local_pid(shell.local, WORKER) == pid);
+  turn_until(&shell, &shell.ready, 1);
+  EXPECT_EQUAL(1, provider->list(provider, workers, 0));
+  EXPECT_EQUAL(1, provider->list(provider, workers, 2));
+  EXPECT(workers[0].worker == WORKER && workers[0].generation == GENERATION);
+  EXPECT(workers[0].state == PROVIDER_RUNNING && workers[0].process == pid && !workers[0].parked);
+
+  for (int i = 0; i < 2; i++) provider->park(provider, &tag, true);
+  provider->park(provider, &other, false);
+  provider->list(provider, workers, 2);
+  EXPECT(workers[0].parked);
+  EXPECT(provider->explain(provider, &tag, text, sizeof text) && strstr(text, "parked"));
+  provider->park(provider, &tag, false);
+  provider->list(provider, workers, 2);
+  EXPECT(!workers[0].parked);
+
+  provider->stop(provider, &other);
+  provider->list(provider, workers, 2);
+  EXPECT(workers[0].state == PROVIDER_RUNNING);
+  for (int i = 0; i < 2; i++) provider->stop(provider, &tag);
+  provider->list(provider, workers, 2);
+  EXPECT(workers[0].state == PROVIDER_STOPPING);
+  turn_until(&shell, &shell.lost, 1);
+  EXPECT_EQUAL(0, provider->list(provider, workers, 2));
+  payload_unref(start);
   shell_close(&shell);
 }
 
@@ -495,6 +547,7 @@ static const struct check checks[] = {
     {"are ended when they send what is no frame", ends_one_that_sends_no_frames},
     {"are ended when they keep only one connection", ends_one_with_half_a_connection},
     {"are killed in their generation only", kills},
+    {"are started, parked and stopped once, however often that is asked", is_asked_twice},
     {"work in a host that ignores its children", works_where_children_are_ignored},
     {"get calls and answer them", carries_calls},
     {"are looked at where answers are due", looks_where_answers_are_due},
