@@ -82,6 +82,15 @@ static __device__ __forceinline__ pack<T, V> load_pack(const T *from, bool steps
   return made;
 }
 
+// Element i, or nothing of an input that is not there.
+template <class T>
+static __device__ __forceinline__ T element(const T *from, int64_t i) {
+  if constexpr (std::is_same<T, none>::value)
+    return none();
+  else
+    return from[i];
+}
+
 // Offset and step of operand n, or 0 if there is none.
 template <int n, int N>
 static __device__ __forceinline__ int64_t operand(const int64_t (&of)[N]) {
@@ -107,8 +116,8 @@ static __global__ void __launch_bounds__(256)
   // The rest is less than a pack: one element for each of the first threads.
   if (V > 1 && mine.first < p.rest) {
     const int64_t i = int64_t{p.units} * V + mine.first;
-    out[i] = call<N - 1>(f, a[i * operand<1>(p.step)], b[i * operand<2>(p.step)],
-                         c[i * operand<3>(p.step)]);
+    out[i] = call<N - 1>(f, element(a, i * operand<1>(p.step)), element(b, i * operand<2>(p.step)),
+                         element(c, i * operand<3>(p.step)));
   }
 }
 
@@ -118,11 +127,12 @@ static __device__ __forceinline__ void map_run(const F &f, const int64_t (&step)
                                                O *out, const A *a, const B *b, const C *c) {
   const int64_t s0 = S0 < 0 ? step[0] : S0, s1 = S1 < 0 ? operand<1>(step) : S1;
   const int64_t s2 = S2 < 0 ? operand<2>(step) : S2, s3 = S3 < 0 ? operand<3>(step) : S3;
-  const A a0 = S1 == 0 ? *a : A();
-  const B b0 = S2 == 0 && N > 2 ? *b : B();
+  const A a0 = S1 == 0 ? element(a, 0) : A();
+  const B b0 = S2 == 0 && N > 2 ? element(b, 0) : B();
 #pragma GCC ivdep
   for (int i = 0; i < length; ++i) {
-    out[i * s0] = call<N - 1>(f, S1 == 0 ? a0 : a[i * s1], S2 == 0 ? b0 : b[i * s2], c[i * s3]);
+    out[i * s0] = call<N - 1>(f, S1 == 0 ? a0 : element(a, i * s1),
+                              S2 == 0 ? b0 : element(b, i * s2), element(c, i * s3));
   }
 }
 
