@@ -13,7 +13,8 @@
 // Faults are those of a place: that each of its processes dies is no better than one that errs.
 //
 // Slow is who has become so, and not for a moment: its score has followed (router_score.c), and the
-// others' have not.
+// others', who have run such calls in the same time, have not. Nobody tells how much work is in calls
+// without a workload: those that are larger than the others must have come to the others too.
 //
 // When more than half of the workers look bad, it is not the workers: then no ejection counts, until
 // fewer do. One of several may always be ejected, but never the only one.
@@ -126,6 +127,7 @@ static bool are_others_as_before(const struct router *router, const struct worke
     const struct worker *other = router->workers[deployment->first_worker + i];
     const struct lessons *lessons = &other->lessons[function];
     if (other == worker || other->state != WORKER_READY || !lessons->count) continue;
+    if (lessons->at <= worker->lessons[function].slow_since) continue;
     known++;
     slower += lessons->before - lessons->level > kOthers;
   }

@@ -229,6 +229,7 @@ void router_score_learn(const struct router *router, struct worker *worker, uint
     if (lessons->count > 1) learn_noise(noise, seen - lessons->latest, unit);
     drifts(&lessons->faster, off, unit);
     drifts(&lessons->slower, -off, unit);
+    if (lessons->slower.count == 1) lessons->slow_since = now;
     move(lessons, &level, off);
   }
   lessons->latest = seen;

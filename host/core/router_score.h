@@ -25,6 +25,7 @@ struct lessons {
   double latest;  // lesson
   struct drift faster, slower;
   int64_t at;          // of the latest
+  int64_t slow_since;  // the first lesson of those that show that it is slower, or seem to
   uint32_t weight;     // of the level, in lessons
   uint32_t count;      // by this process
   uint32_t confirmed;  // trials in a row that found it degraded

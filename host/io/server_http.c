@@ -180,7 +180,7 @@ int server_listen_http(struct server *server, const char *address, uint16_t *por
 }
 
 int64_t server_http_turn(struct server *server, int64_t now) {
-  int64_t next = http_turn(server->http, now);
+  int64_t next = server->http ? http_turn(server->http, now) : INT64_MAX;
   for (struct newcomer *newcomer = server->newcomers, *following; newcomer; newcomer = following) {
     following = newcomer->next;
     int64_t until = newcomer->since + LIMIT_HANDSHAKE;
@@ -195,4 +195,5 @@ int64_t server_http_turn(struct server *server, int64_t now) {
 void server_http_close(struct server *server) {
   while (server->newcomers) dismiss(server->newcomers);
   http_close(server->http);
+  server->http = NULL;  // the keeper may turn until the loop is closed
 }

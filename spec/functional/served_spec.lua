@@ -191,7 +191,7 @@ describe('a client of a served router', function()
       local notes = host.folder() .. '/notes'
       local client = start(([[
         d.app.ensure_ready()
-        for _ = 1, 10 do d.note:spawn('%s', 1) end
+        for _ = 1, 10 do d.note:spawn('%s', 10) end
         farside.sleep(0.05)
         print 'called'
         farside.sleep(%d)

@@ -194,6 +194,24 @@ static void slow(void) {
   scene_close(&scene);
 }
 
+// Calls become larger, and nobody says so. All of them come to one worker: the other one is busy.
+static void large(void) {
+  struct scene scene = scene_of(2);
+  run(&scene, 2, 0, 20, NULL);
+  scene_call(&scene, 0, SECONDS(90));
+  scene_call(&scene, 0, SECONDS(90));
+  uint32_t busy = has_call(&scene, 0) && has_call(&scene, 1) ? 0 : 2;
+  EXPECT_EQUAL(0, busy);
+  scene_dispatched(&scene, busy);
+  for (int i = 0; i < 30; i++) {
+    while (has_call(&scene, 1))
+      ends(&scene, 1, scene_dispatched(&scene, 1), NULL, MILLISECONDS(20));
+    scene_call(&scene, 0, SECONDS(90));
+  }
+  EXPECT(standing(&scene, 1) == STANDING_TRUSTED);
+  scene_close(&scene);
+}
+
 static const struct check checks[] = {
     {"gives no calls to a worker after 5 faults in a row", five_faults},
     {"does not take an error that a function raised for a fault", raised},
@@ -203,6 +221,7 @@ static const struct check checks[] = {
     {"gives a worker on probation one call at a time", one_at_a_time},
     {"A16: gives calls to all when more than half look bad", panic},
     {"ejects one of two, but never the only one", at_least_one},
+    {"does not eject one that alone got calls that are larger than before", large},
     {"ejects a worker that becomes 20 times slower than the others", slow},
 };
 CHECK_MAIN(checks)
