@@ -3,6 +3,7 @@
 #include "router_finish.h"
 
 #include "payload.h"
+#include "router_key.h"
 #include "router_state.h"
 
 static struct payload *draining(enum executed executed) {
@@ -12,25 +13,37 @@ static struct payload *draining(enum executed executed) {
   return error_end(&writer);
 }
 
-// Whether a call made by `parent` is part of one in progress.
-static bool is_needed(const struct router *router, struct call_id parent) {
+// Whether a call made by `parent` is part of one in progress. A batch goes on for the others when
+// one of its calls has been given up.
+static bool serves(const struct router *router, struct call_id parent) {
   if (!parent.session && !parent.counter) return false;
-  const struct call *call = table_find(&router->calls, parent);
+  const struct call *call = router_batch_bearer(table_find(&router->calls, parent));
   return call && call->state == CALL_RUNNING;
+}
+
+// A run is there for those that are attached to it.
+static bool is_needed(const struct router *router, const struct call *call) {
+#ifdef PLANT_FINISH_NEEDED
+  return false;
+#endif
+  if (!router_key_is_run(call)) return serves(router, call->parent);
+  const struct call *attached = router_key_first(call);
+  while (attached && !serves(router, attached->parent)) attached = attached->next;
+  return attached;
 }
 
 struct payload *router_finish_refusal(const struct router *router,
                                       const struct deployment *deployment,
                                       const struct message *message) {
   bool ends = router->draining || deployment->state == DEPLOYMENT_DRAINING ||
-              (router->finishing && !is_needed(router, message->parent));
+              (router->finishing && !serves(router, message->parent));
   return ends ? draining(EXECUTED_NO) : NULL;
 }
 
 static struct call *first_waiting(const struct router *router) {
   struct call *call = router->oldest;
-  while (call && ((call->state != CALL_QUEUED && call->state != CALL_DELAYED) ||
-                  is_needed(router, call->parent)))
+  while (call &&
+         ((call->state != CALL_QUEUED && call->state != CALL_DELAYED) || is_needed(router, call)))
     call = call->newer;
   return call;
 }

@@ -223,6 +223,10 @@ bool router_key_is_run(const struct call *call) {
   return call->key && call->state != CALL_ATTACHED;
 }
 
+const struct call *router_key_first(const struct call *run) {
+  return run->key->first;
+}
+
 const struct call *router_key_run(const struct call *call) {
   return call->state == CALL_ATTACHED ? call->key->run : call;
 }

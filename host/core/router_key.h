@@ -62,6 +62,8 @@ const struct call *router_key_run(const struct call *call);
 bool router_key_is_shared(const struct call *call);
 /// `call` is a run.
 bool router_key_is_run(const struct call *call);
+/// The first call that is attached to a run; the others follow with `next`.
+const struct call *router_key_first(const struct call *run);
 
 /// A run waits for a worker again, and so does what is attached to it.
 void router_key_queued(struct router *router, struct call *run);

@@ -97,6 +97,8 @@ static bool has_cause(const struct world *world, const struct record *record, in
       return run->where == IN_QUEUE
                  ? world->now >= record->queue_deadline && (app->ready || emptied)
                  : world->now >= record->deadline;
+    case ERROR_DRAINING:
+      return finish_gives_back(run);
     case ERROR_NOT_READY:
       return world->now >= record->queue_deadline && run->where == IN_QUEUE && !app->ready;
     case ERROR_OVERLOADED:
@@ -541,6 +543,7 @@ void judge_step(struct world *world) {
   if (world->tick && world->step % LOOK_EVERY < LOOK_EVERY / 4)
     check_deadlines(world, &world->apps[app]);
   stream_judge_step(world);
+  finish_step(world);
   world->relayed = NULL;
   world->relaying = NULL;
   world->tick = world->canary_lives = false;

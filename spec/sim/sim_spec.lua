@@ -11,6 +11,7 @@ local SEEN = {
   'Draining', 'DeploymentFailed', 'WorkerLost', 'PoisonCall', 'Internal', 'DuplicateId', 'Unsupported',
   'calls attached', 'outcomes given again', 'handed ahead', 'recalled', 'withdrawn', 'given back after a recall',
   'started for load', 'parked', 'taken from the park', 'stopped for want of load',
+  'ended as the router did while they waited', 'made by others as the router ended',
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',

@@ -58,6 +58,8 @@ static void print(const struct statistics *statistics) {
       {"dispatched", statistics->dispatched},
       {"calls attached", statistics->attached},
       {"outcomes given again", statistics->given_again},
+      {"ended as the router did while they waited", statistics->ended_waiting},
+      {"made by others as the router ended", statistics->needed},
       {"items", statistics->items},
       {"credit", statistics->credits},
       {"progress", statistics->progress},

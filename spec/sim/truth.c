@@ -99,11 +99,12 @@ static void fail_waiting(struct world *world, const struct app *app) {
 
 // ---- what clients do ----
 
-static int refusal(const struct world *world, const struct record *record) {
+static int refusal(struct world *world, const struct record *record,
+                   const struct message *message) {
   if (record->deployment >= world->app_count) return ERROR_NO_SUCH_DEPLOYMENT;
   const struct app *app = &world->apps[record->deployment];
   if (record->function >= app->function_count) return ERROR_NO_SUCH_FUNCTION;
-  if (world->draining) return ERROR_DRAINING;
+  if (world->draining || finish_refuses(world, message->parent)) return ERROR_DRAINING;
   if (app->failed) return ERROR_DEPLOYMENT_FAILED;
   if (record->flags & CALL_STREAM && app->functions[record->function].batch_size > 1)
     return ERROR_UNSUPPORTED;
@@ -208,7 +209,7 @@ void truth_arrives(struct world *world, struct record *record, struct message *m
         (message->flags & CALL_DEFAULT_DEADLINE) != 0 && function->timeout == 0;
     record->deadline = deadline_of(world, record, message);
   }
-  record->refusal = refusal(world, record);
+  record->refusal = refusal(world, record, message);
   if (record->refusal >= 0) {
     record->where = AT_END;
     truth_owe(world, record);

@@ -133,6 +133,7 @@ static void draw(struct world *world) {
   draw_rates(world);
   world->app_count = 1 + chance_below(chance, DEPLOYMENTS);
   for (uint32_t i = 0; i < world->app_count; i++) draw_app(world, &world->apps[i]);
+  finish_draw(world);
 }
 
 // ---- its life ----
@@ -244,6 +245,7 @@ static void live(struct world *world) {
     if (world->faults && age >= world->faults_until) stop_faults(world);
     world->calling = age < world->calls_until;
     if (world->drain_at && !world->draining && age >= world->drain_at) shell_drain(world);
+    finish_looks(world, age);
     if (!step(world)) break;
   }
   world->faults = world->calling = false;

@@ -15,6 +15,7 @@
 //   ahead.c      the same for calls that are handed ahead
 //   counts.c     what the router has to have counted in the end
 //   ended.c      what is told of calls that have ended
+//   finish.c     routers that end in the middle of their work
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +32,7 @@
 #include "../../host/core/router.h"
 #include "ahead.h"
 #include "chance.h"
+#include "finish.h"
 #include "standings.h"
 
 #define MICROSECONDS(n) ((int64_t)(n)*1000)
@@ -76,6 +78,7 @@ enum happening {
   ROUTER_KILLS,
   ROUTER_LOGS,
   ROUTER_DRAINS,
+  ROUTER_FINISHES,
   FAULTS_STOP,
   HAPPENINGS
 };
@@ -142,6 +145,7 @@ struct record {
   uint32_t died_on;  // seats on which an attempt failed, a bit each
   uint32_t resent;   // how often it came back without having been entered
   bool poison;       // it has to end as such
+  bool given_back;   // it waited when the router finished
   uint8_t priority;
   uint32_t behind;       // calls of others, no more urgent, that were served while it waited alone
   int64_t paused_until;  // in the queue: until then it may wait for its next attempt
@@ -315,8 +319,8 @@ struct life {
 
 struct statistics {
   uint64_t ejected, ejected_slow, trusted_again;
-  uint64_t outcomes[32];  // by enum error_name
-  uint64_t attached, given_again;
+  uint64_t outcomes[32];                                  // by enum error_name
+  uint64_t attached, given_again, ended_waiting, needed;  // needed: admitted while it finishes
   uint64_t events[HAPPENINGS], steps;
   int64_t lived;  // virtual nanoseconds
   uint64_t items, credits, overdrawn, progress;
@@ -334,8 +338,8 @@ struct world {
   const struct life *life;
   uint32_t step;
   int64_t span;  // how old it becomes, see world_age
-  int64_t faults_until, calls_until, drain_at, faults_stopped_at;
-  bool faults, calling, draining;
+  int64_t faults_until, calls_until, drain_at, finish_at, faults_stopped_at;
+  bool faults, calling, draining, finishing;
   bool brisk;  // many calls of short functions
 
   struct router *router;
