@@ -174,7 +174,7 @@ int device_malloc(void **memory, uint64_t size, void *) {
   *memory = nullptr;
   if (size == 0) return 0;
   const unsigned size_class = class_of(size);
-  if (size_class >= kClasses) return ERROR_OUT_OF_MEMORY;
+  if (size_class >= kClasses || size > page_bytes(_SC_PHYS_PAGES)) return ERROR_OUT_OF_MEMORY;
   pthread_mutex_lock(&pool_of_device.lock);
   block *found = pool_of_device.free[size_class];
   if (found) {

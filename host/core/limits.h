@@ -36,6 +36,7 @@ enum {
   LIMIT_ITEM_COST = 320,      // what an item counts beside its bytes: the memory that it takes
   LIMIT_CONNECTIONS = 10000,  // to a router
   LIMIT_HANDSHAKES = 256,     // of them: not let in yet
+  LIMIT_WHYS = 10000,         // decisions that a served router keeps, see router_why.h
   LIMIT_CANCELS = 200,        // of a connection, a second; see gate.h
   LIMIT_QUEUED_PAUSE = 8 * 1024 * 1024,  // to a peer, behind its largest frame; gate.h
   LIMIT_QUEUED_CUT = 64 * 1024 * 1024,

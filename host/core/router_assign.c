@@ -187,6 +187,7 @@ static void assign_one(struct router *router, struct worker *worker, struct call
   call->sent = now;
   timers_set(&router->timers, &call->timer, call->deadline);
   call->predicted = call->workload * pace;
+  if (router->whys) router_why_predicted(router, call);
   note_size(deployment, call, pace);
   if (batch) router_batch_join(batch, call);
   call->work = router_ahead_work(router, worker, call);
@@ -220,6 +221,8 @@ static void assign(struct router *router, struct deployment *deployment, struct 
   struct batch *batch = router_batch_new(router);
   for (struct call *next; count; call = next) {
     next = router_batch_next(call, now);
+    if (router->whys && batch->members)
+      router_why_given(router, call, 0, worker->number - deployment->first_worker, WHY_BATCH, now);
     assign_one(router, worker, call, batch, --count, false, now);
   }
   router_batch_went(deployment, function, now);
@@ -315,6 +318,21 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
   }
 }
 
+// The candidates are those of this call where they were looked at for it.
+static void note_why(struct router *router, struct call *call, const struct choice *choice,
+                     const struct sight *sight, bool gathers, int64_t now) {
+  bool is_seen = choice->worker != ROUTER_NONE || choice->awaited != ROUTER_NONE;
+  is_seen = is_seen || (sight->valid && sight->function == call->function);
+  uint32_t count = is_seen ? sight->count : 0;
+  if (gathers)
+    router_why_waits(router, call, count, WHY_GATHERS, ROUTER_NONE);
+  else if (choice->worker != ROUTER_NONE)
+    router_why_given(router, call, count, choice->worker, WHY_EARLIEST, now);
+  else
+    router_why_waits(router, call, count, choice->awaited == ROUTER_NONE ? WHY_NO_SLOT : WHY_FASTER,
+                     choice->awaited);
+}
+
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {
   // A worker on its way out may have given calls back.
   if (deployment->state == DEPLOYMENT_FAILED) router_fail_queue(router, deployment, now);
@@ -335,6 +353,9 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     if (choice.worker == ROUTER_NONE && !skipped)
       ahead = router_ahead_choose(router, deployment, call, choice.awaited, now);
     if (ahead) {
+      if (router->whys)
+        router_why_given(router, call, sight.valid ? sight.count : 0,
+                         ahead->number - deployment->first_worker, WHY_AHEAD, now);
       assign_one(router, ahead, call, NULL, 0, true, now);
       router_ahead_sent(router, ahead);
       sight.valid = false;
@@ -344,9 +365,11 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
         router_batches(deployment, call) &&
         router_batch_gathers(deployment, call, choice.worker != ROUTER_NONE, now, &again);
     bool fits_nowhere = choice.worker == ROUTER_NONE && choice.awaited == ROUTER_NONE;
+    if (router->whys) note_why(router, call, &choice, &sight, gathers, now);
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
       call = look_behind(router, deployment, call, &choice, &sight, now);
+      if (call && router->whys) note_why(router, call, &choice, &sight, gathers, now);
     }
     if (choice.worker != ROUTER_NONE && !gathers) {
       assign(router, deployment, router->workers[deployment->first_worker + choice.worker], call,

@@ -14,7 +14,8 @@
 //
 // Slow is who has become so, and not for a moment: its score has followed (router_score.c), and the
 // others', who have run such calls in the same time, have not. Nobody tells how much work is in calls
-// without a workload: those that are larger than the others must have come to the others too.
+// without a workload: those that are larger than the others must have come to the others too, and to
+// three of them at least, since fewer may have got other calls by chance.
 //
 // When more than half of the workers look bad, it is not the workers: then no ejection counts, until
 // fewer do. One of several may always be ejected, but never the only one.
@@ -24,7 +25,7 @@
 #include "payload.h"
 #include "router_state.h"
 
-enum { FAULTS = 5, GOOD_CALLS = 3 };
+enum { FAULTS = 5, GOOD_CALLS = 3, LEAST_OTHERS = 3 };
 
 static const char kFaults[] = "WorkerOutOfMemory,GpuFault,Corrupt,Internal";
 static const int64_t kTime = 30 * NANOSECONDS_PER_SECOND;
@@ -131,7 +132,7 @@ static bool are_others_as_before(const struct router *router, const struct worke
     known++;
     slower += lessons->before - lessons->level > kOthers;
   }
-  return known && 2 * slower < known;
+  return known >= LEAST_OTHERS && 2 * slower < known;
 }
 
 static bool has_become_slow(const struct router *router, const struct worker *worker,

@@ -31,6 +31,7 @@
 #include "router.h"
 #include "router_metrics.h"
 #include "router_score.h"
+#include "router_why.h"
 #include "table.h"
 #include "timer.h"
 
@@ -105,6 +106,7 @@ struct call {
   bool has_items;        // its client got some
   struct keyed *key;     // NULL: none, or one that is of no more interest
   struct batch *batch;   // in which it stands in a slot, or NULL
+  uint32_t why;          // its latest record in the ring of decisions, from 1; 0: none
 };
 
 // How long the calls of a function take on a worker: seconds, with what they cost beside it.
@@ -278,7 +280,8 @@ struct router {
   struct timers timers;
   struct action *actions;  // a ring
   size_t action_first, action_count, action_capacity;
-  char *text;  // of the LOG action taken last
+  char *text;         // of the LOG action taken last
+  struct whys *whys;  // NULL: no decisions are kept
 };
 
 static inline struct deployment *call_deployment(const struct router *router,
@@ -537,3 +540,15 @@ void router_worker_retire(struct router *router, struct worker *worker, int64_t 
 /// Fills a message for the current process of `worker` and queues it; takes over the body.
 void router_worker_send(struct router *router, const struct worker *worker,
                         const struct message *message);
+
+// router_why.c, only where decisions are kept
+/// `call` was looked at, with the first `count` of deployment->candidates, and waits, for a place in
+/// the deployment or ROUTER_NONE.
+void router_why_waits(struct router *router, struct call *call, uint32_t count,
+                      enum why_reason reason, uint32_t awaited);
+/// The same; it is about to be given to `place`. WHY_EARLIEST: the candidates tell why.
+void router_why_given(struct router *router, struct call *call, uint32_t count, uint32_t place,
+                      enum why_reason reason, int64_t now);
+/// It was, and what its function takes there is predicted.
+void router_why_predicted(struct router *router, const struct call *call);
+void router_why_ended(struct router *router, const struct call *call, bool ok, int64_t elapsed);

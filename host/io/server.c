@@ -15,6 +15,7 @@
 #include "../core/memory.h"
 #include "../core/pack.h"
 #include "../core/payload.h"
+#include "../core/router_why.h"
 #include "log.h"
 #include "server_state.h"
 #include "wait.h"
@@ -299,6 +300,7 @@ int server_open(struct server **out) {
     server_close(server);
     return error;
   }
+  router_keep_whys(hub_router(server->hub), LIMIT_WHYS);
   server_http_open(server);
   hub_on_line(server->hub, server_line, server);
   *out = server;

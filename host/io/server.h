@@ -16,6 +16,7 @@
 //   status                      of this process and all its deployments
 //   describe  deployment, tag   the functions of a deployment and what else it was declared with
 //   stop                        as a signal
+//   why       call (32 hexadecimal digits)   what a call's place was decided by
 //   metrics                     a text, as Prometheus reads it
 //   logs      deployment, tag, worker (its number there), follow
 //                               LOG with the lines that were kept, then the reply; with `follow`

@@ -3,9 +3,12 @@
 
 #include "../core/buffer.h"
 #include "../core/error.h"
+#include "../core/limits.h"
 #include "../core/pack.h"
 #include "../core/payload.h"
+#include "../core/router_why.h"
 #include "server_state.h"
+#include "wait.h"
 
 // A request while it is answered.
 struct request {
@@ -118,6 +121,41 @@ static void on_metrics(const struct request *request) {
   reply(request, &body);
 }
 
+// A call's id as people see it: 32 hexadecimal digits.
+static bool option_call(const struct request *request, struct call_id *id) {
+  char text[33], *end;
+  if (!option_text(request, "call", text, sizeof text)) return false;
+  if (strlen(text) != 32 || strspn(text, "0123456789abcdefABCDEF") != 32) return false;
+  id->counter = strtoull(text + 16, &end, 16);
+  text[16] = 0;
+  id->session = strtoull(text, &end, 16);
+  return true;
+}
+
+static void on_why(const struct request *request) {
+  struct server *server = request->peer->server;
+  struct error_writer writer;
+  struct call_id id;
+  struct why why;
+  if (!option_call(request, &id)) {
+    error_begin(&writer, ERROR_BAD_ARGUMENTS, EXECUTED_NO, false, "router");
+    error_message(&writer, "call: expected the 32 hexadecimal digits of a call's id");
+    error_string(&writer, "parameter", "call");
+    fail(request, error_end(&writer));
+  } else if (!router_why(hub_router(server->hub), id, &why)) {
+    error_begin(&writer, ERROR_BAD_ARGUMENTS, EXECUTED_NO, false, "router");
+    error_message(&writer,
+                  "this router has no such call among the latest %d that it has decided on",
+                  LIMIT_WHYS);
+    error_string(&writer, "parameter", "call");
+    fail(request, error_end(&writer));
+  } else {
+    struct buffer body = begin_reply();
+    server_pack_why(server, &why, wait_now(), &body);
+    reply(request, &body);
+  }
+}
+
 static void on_stop(const struct request *request) {
   struct buffer body = begin_reply();
   pack_bool(&body, true);
@@ -144,7 +182,7 @@ static const struct {
   void (*answer)(const struct request *request);
 } requests[] = {
     {"status", on_status}, {"describe", on_describe}, {"metrics", on_metrics},
-    {"stop", on_stop},     {"logs", on_logs},
+    {"stop", on_stop},     {"logs", on_logs},         {"why", on_why},
 };
 
 enum { REQUESTS = sizeof requests / sizeof *requests };

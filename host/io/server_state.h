@@ -4,6 +4,7 @@
 //   server_http.c      whom a connection is for: HTTP or a peer; pages
 //   server_peer.c      connections: the handshake, messages, those that do not read
 //   server_operator.c  operators' requests
+//   server_why.c       why a call went where it went
 //   server_log.c       the lines of workers that are kept and followed
 #pragma once
 
@@ -126,6 +127,11 @@ void peers_add(struct peers *peers, struct peer *peer);
 void server_request(struct peer *peer, struct message *request, int64_t now);
 /// [false, error]; takes over the error's body.
 void server_fail(struct peer *peer, uint64_t sequence, struct payload *error, int64_t now);
+
+// server_why.c
+struct why;
+void server_pack_why(const struct server *server, const struct why *why, int64_t now,
+                     struct buffer *out);
 
 // server_status.c
 void server_pack_status(struct server *server, struct buffer *out);

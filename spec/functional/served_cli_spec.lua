@@ -140,6 +140,30 @@ describe('beside a served router,', function()
       assert.same({ 69, '[]\n' }, { run.code, run.out })
     end)
 
+    it('tells why a call went where it went', function()
+      local process = host.spawn({ host.farside, 'serve', host.script('which.lua', [[
+        local farside = require 'farside'
+        local app = farside.deployment { name = 'which' }
+        local id = app.remote { benchmark_dataset = { {} } } (function() return farside.call() and farside.call().id end)
+        return { app = app, id = id }
+      ]]) }, { env = environment() })
+      process:wait_for 'is (served) at'
+      local id = farside('call', 'id').out:match '%x+'
+      assert.equal(32, #id)
+      local run = farside('why', id)
+      assert.equal(0, run.code, run.err)
+      assert.truthy(run.out:find '^id of .which. ended with a result: attempt 1, workload 100\n')
+      assert.truthy(run.out:find '\nworker 0: no other worker had room for it\n', 1, true)
+      assert.truthy(run.out:find 'WORKER  ROOM +WAIT +SCORE +ENDS IN')
+      local text = farside('why', id, '--json').out
+      assert.equal('only_free', json(text, '["reason"]'))
+      assert.equal('0', json(text, '["workers"][0]["place"]'))
+      local other = farside('why', ('0'):rep(32))
+      assert.equal(1, other.code)
+      assert.truthy(other.err:find 'no such call among the latest 10000')
+      assert.equal(64, farside('why', 'abc').code)
+    end)
+
     it('goes where it is told to, and says why it cannot', function()
       serve()
       local nowhere = 'unix:' .. host.folder() .. '/nothing.sock'

@@ -16,6 +16,7 @@ M.COMMANDS = {
   { 'ps', 'show served deployments and their workers' },
   { 'call', 'call a function of a served deployment' },
   { 'logs', 'show what workers print' },
+  { 'why', 'show why a call went to its worker' },
   { 'metrics', "print a router's metrics as Prometheus text" },
   { 'stop', 'let a router finish its calls and end' },
   { 'simulate', "run a deployment's calls and workers in virtual time" },

@@ -49,6 +49,14 @@ function M.duration(seconds)
   return ('%d d %d h'):format(seconds / 86400, seconds / 3600 % 24)
 end
 
+--- Seconds, also a few or a part of one, with three digits.
+function M.span(seconds)
+  if seconds >= 60 then return M.duration(seconds) end
+  if seconds >= 1 then return ('%.3g s'):format(seconds) end
+  if seconds >= 1e-3 then return ('%.3g ms'):format(seconds * 1e3) end
+  return ('%.3g us'):format(seconds * 1e6)
+end
+
 local function width(text)
   return #text:gsub('[\128-\191]', '')
 end

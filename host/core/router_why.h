@@ -1,0 +1,70 @@
+// Why a call went where it went: a ring of the latest decisions of a router, with what each was
+// made of, and with what really happened then.
+//
+// A record begins when a call is looked at for the first time, and is filled in each time it is
+// looked at again, until it is given to a worker. It lasts until as many others have begun; a
+// retry of the call begins another one.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "message.h"
+
+struct router;
+
+enum { WHY_CANDIDATES = 8 };
+
+enum why_reason {
+  WHY_NO_SLOT,    // it waits: no worker that serves has room for it
+  WHY_FASTER,     // it waits for a busy worker that is predicted to end it earlier than a free one
+  WHY_GATHERS,    // it waits for others of its batch
+  WHY_EARLIEST,   // given to the free worker on which it is predicted to end first
+  WHY_ONLY_FREE,  // given to the only one that had room
+  WHY_LEFT,   // given to a slower free one, which costs it little: the fast one is left to others
+  WHY_OTHER,  // given to a free one of those on which it has not failed
+  WHY_BATCH,  // given together with others
+  WHY_AHEAD,  // handed to a busy one ahead of its turn, since it is short
+  WHY_REASONS
+};
+
+/// "no_slot" and so on; one sentence for a person.
+const char *why_name(enum why_reason reason);
+const char *why_sentence(enum why_reason reason);
+
+struct why_candidate {
+  uint32_t place;
+  bool free, known;  // known: how long it would take there
+  double score;      // workload a second; of a worker that is cold or in doubt, what is expected
+  double wait;       // predicted seconds until it could begin, and the round trip
+  double ends;       // predicted seconds until it has ended
+};
+
+/// About 500 bytes.
+struct why {
+  struct call_id id;
+  uint32_t deployment, function, attempt;
+  uint8_t priority;
+  double workload;
+  int64_t admitted, decided;  // decided: when it was given to a worker; INT64_MAX: it was not yet
+  uint32_t looks;             // how often it was looked at
+  enum why_reason reason;     // of the latest look
+  enum why_reason waited;     // of the latest look that let it wait, if it was looked at twice
+  uint32_t place;             // that it was given to, or waits for; ROUTER_NONE: neither
+  double predicted;           // seconds of the function there; 0: nobody knew
+  uint32_t candidates;        // that there were in all; kept are those with the earliest ends
+  uint32_t kept;
+  struct why_candidate of[WHY_CANDIDATES];
+  bool ended, ok;  // the attempt; ok: with a result
+  double ran;      // seconds in the function, as its worker says
+  double took;     // seconds from its coming until its end
+};
+
+/// Keeps the latest `count` decisions from now on; 0: none, as at first. Memory for all is taken at
+/// once.
+void router_keep_whys(struct router *router, uint32_t count);
+/// The latest one about a call. False: it is not known, or not any more.
+bool router_why(const struct router *router, struct call_id id, struct why *why);
+/// Up to `count` of the latest ones, newest first. Returns how many.
+size_t router_why_last(const struct router *router, struct why *whys, size_t count);
