@@ -9,6 +9,10 @@ static double tie_above(double seconds) {
   return seconds + (share > kTieSeconds ? share : kTieSeconds);
 }
 
+bool balance_is_tie(double least, double end) {
+  return end <= tie_above(least);
+}
+
 // The slowest free one where the call ends in time; of those as slow the first.
 static int slowest(const struct candidate *candidates, uint32_t count, double workload,
                    double latest) {

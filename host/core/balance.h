@@ -33,3 +33,5 @@ enum { BALANCE_WAIT = -1 };
 /// thread stay warm.
 int balance_choose(const struct candidate *candidates, uint32_t count, const struct wish *wish,
                    uint32_t *best);
+/// Whether `end` is no later than `least` but for what two workers may differ by and be equals.
+bool balance_is_tie(double least, double end);

@@ -325,12 +325,12 @@ static void note_why(struct router *router, struct call *call, const struct choi
   is_seen = is_seen || (sight->valid && sight->function == call->function);
   uint32_t count = is_seen ? sight->count : 0;
   if (gathers)
-    router_why_waits(router, call, count, WHY_GATHERS, ROUTER_NONE);
+    router_why_waits(router, call, count, WHY_GATHERS, ROUTER_NONE, now);
   else if (choice->worker != ROUTER_NONE)
     router_why_given(router, call, count, choice->worker, WHY_EARLIEST, now);
   else
     router_why_waits(router, call, count, choice->awaited == ROUTER_NONE ? WHY_NO_SLOT : WHY_FASTER,
-                     choice->awaited);
+                     choice->awaited, now);
 }
 
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now) {

@@ -545,10 +545,10 @@ void router_worker_send(struct router *router, const struct worker *worker,
 /// `call` was looked at, with the first `count` of deployment->candidates, and waits, for a place in
 /// the deployment or ROUTER_NONE.
 void router_why_waits(struct router *router, struct call *call, uint32_t count,
-                      enum why_reason reason, uint32_t awaited);
+                      enum why_reason reason, uint32_t awaited, int64_t now);
 /// The same; it is about to be given to `place`. WHY_EARLIEST: the candidates tell why.
 void router_why_given(struct router *router, struct call *call, uint32_t count, uint32_t place,
                       enum why_reason reason, int64_t now);
 /// It was, and what its function takes there is predicted.
 void router_why_predicted(struct router *router, const struct call *call);
-void router_why_ended(struct router *router, const struct call *call, bool ok, int64_t elapsed);
+void router_why_ended(struct router *router, struct call *call, bool ok, int64_t elapsed);

@@ -4,6 +4,7 @@
 
 #include "balance.h"
 #include "memory.h"
+#include "router_key.h"
 #include "router_state.h"
 
 struct whys {
@@ -47,12 +48,29 @@ static bool is_of(const struct why *why, const struct call *call) {
          why->attempt == call->attempt && why->looks && !why->ended;
 }
 
-// Its own record, or a new one.
-static struct why *why_of(struct whys *whys, struct call *call) {
-  if (call->why && is_of(&whys->of[call->why - 1], call)) return &whys->of[call->why - 1];
+static struct why *begin(struct whys *whys, struct call *call) {
   struct why *why = &whys->of[whys->next];
   call->why = whys->next + 1;
   whys->next = (whys->next + 1) % whys->count;
+  return why;
+}
+
+// The ring may have become smaller meanwhile.
+static struct why *record_of(struct whys *whys, const struct call *call) {
+  return call->why && call->why <= whys->count ? &whys->of[call->why - 1] : NULL;
+}
+
+// Its own record, or NULL.
+static struct why *own(struct whys *whys, const struct call *call) {
+  struct why *why = record_of(whys, call);
+  return why && is_of(why, call) ? why : NULL;
+}
+
+// Its own record, or a new one.
+static struct why *why_of(struct whys *whys, struct call *call) {
+  struct why *why = own(whys, call);
+  if (why) return why;
+  why = begin(whys, call);
   *why = (struct why){.id = call->id,
                       .deployment = call->deployment,
                       .function = call->function,
@@ -66,75 +84,129 @@ static struct why *why_of(struct whys *whys, struct call *call) {
 
 // ---- what a decision was made of ----
 
+static bool is_before(const struct why_candidate *a, const struct why_candidate *b) {
+  return a->known && (!b->known || a->ends < b->ends);
+}
+
 static void keep(struct why *why, const struct why_candidate *candidate) {
   uint32_t i = why->kept < WHY_CANDIDATES ? why->kept++ : WHY_CANDIDATES;
-  for (; i > 0 && (!why->of[i - 1].known || candidate->ends < why->of[i - 1].ends); i--)
+  for (; i > 0 && is_before(candidate, &why->of[i - 1]); i--)
     if (i < WHY_CANDIDATES) why->of[i] = why->of[i - 1];
   if (i < WHY_CANDIDATES) why->of[i] = *candidate;
 }
 
-static void note_candidates(const struct deployment *deployment, uint32_t count, struct why *why) {
+static struct why_candidate candidate_of(const struct deployment *deployment, uint32_t i,
+                                         double workload) {
+  const struct candidate *candidate = &deployment->candidates[i];
+  bool known = candidate->pace > 0;
+  return (struct why_candidate){.place = deployment->places[i],
+                                .free = candidate->free,
+                                .known = known,
+                                .score = known ? 1 / candidate->pace : 0,
+                                .wait = candidate->wait,
+                                .ends = candidate->wait + workload * candidate->pace};
+}
+
+// Most of many do not, which costs one comparison.
+static bool beats_last(const struct deployment *deployment, uint32_t i, double workload,
+                       const struct why *why) {
+  const struct candidate *candidate = &deployment->candidates[i];
+  const struct why_candidate *last = &why->of[WHY_CANDIDATES - 1];
+  if (!(candidate->pace > 0)) return false;
+  return !last->known || candidate->wait + workload * candidate->pace < last->ends;
+}
+
+// `place` stays even if its end is not among the earliest.
+static void note_candidates(const struct deployment *deployment, uint32_t count, uint32_t place,
+                            double workload, struct why *why) {
   why->candidates = count;
   why->kept = 0;
   for (uint32_t i = 0; i < count; i++) {
+    if (why->kept == WHY_CANDIDATES && !beats_last(deployment, i, workload, why)) continue;
+    struct why_candidate candidate = candidate_of(deployment, i, workload);
+    keep(why, &candidate);
+  }
+  if (place == ROUTER_NONE || why->kept < WHY_CANDIDATES) return;
+  for (uint32_t i = 0; i < why->kept; i++)
+    if (why->of[i].place == place) return;
+  for (uint32_t i = 0; i < count; i++)
+    if (deployment->places[i] == place)
+      why->of[WHY_CANDIDATES - 1] = candidate_of(deployment, i, workload);
+}
+
+// Why a call was given to the free worker in `place`: of all candidates, not of those kept.
+static enum why_reason reason_of(const struct deployment *deployment, const struct call *call,
+                                 uint32_t count, uint32_t place, double workload) {
+  uint32_t free = 0;
+  double chosen = 0, least = -1;
+  if (call->trials && !router_retry_failed_on(call, deployment->first_worker + place))
+    return WHY_OTHER;
+  for (uint32_t i = 0; i < count; i++) {
     const struct candidate *candidate = &deployment->candidates[i];
-    bool known = candidate->pace > 0;
-    keep(why, &(struct why_candidate){.place = deployment->places[i],
-                                      .free = candidate->free,
-                                      .known = known,
-                                      .score = known ? 1 / candidate->pace : 0,
-                                      .wait = candidate->wait,
-                                      .ends = candidate->wait + why->workload * candidate->pace});
+    if (!candidate->free) continue;
+    double end = candidate->wait + workload * candidate->pace;
+    if (deployment->places[i] == place) chosen = end;
+    if (least < 0 || end < least) least = end;
+    free++;
   }
-}
-
-// Why a call was given to the free worker in `place`.
-static enum why_reason reason_of(const struct call *call, const struct why *why, uint32_t place) {
-  uint32_t free = 0, faster = 0;
-  const struct why_candidate *chosen = NULL;
-  for (uint32_t i = 0; i < why->kept; i++) {
-    free += why->of[i].free;
-    if (why->of[i].place == place) chosen = &why->of[i];
-  }
-  for (uint32_t i = 0; chosen && i < why->kept; i++)
-    faster += why->of[i].free && why->of[i].known && why->of[i].score > 1.5 * chosen->score;
-  if (call->trials) return WHY_OTHER;
   if (free <= 1) return WHY_ONLY_FREE;
-  return faster ? WHY_LEFT : WHY_EARLIEST;
+  return balance_is_tie(least, chosen) ? WHY_EARLIEST : WHY_LEFT;
 }
 
-static struct why *look(struct router *router, struct call *call,
-                        const struct deployment *deployment, uint32_t count) {
+// What goes as a batch is looked at as one.
+static struct why *look(struct router *router, struct call *call, uint32_t count, uint32_t place,
+                        int64_t now) {
+  const struct deployment *deployment = call_deployment(router, call);
   struct why *why = why_of(router->whys, call);
   why->looks++;
-  note_candidates(deployment, count, why);
+  why->place = place;
+  double workload = count ? router_batch_workload(deployment, call, now) : 0;
+  note_candidates(deployment, count, place, workload, why);
   return why;
 }
 
 void router_why_waits(struct router *router, struct call *call, uint32_t count,
-                      enum why_reason reason, uint32_t awaited) {
-  struct why *why = look(router, call, call_deployment(router, call), count);
+                      enum why_reason reason, uint32_t awaited, int64_t now) {
+  struct why *why = look(router, call, count, awaited, now);
   why->reason = why->waited = reason;
-  why->place = awaited;
+  why->decided = INT64_MAX;  // it may have been given to a worker and taken back
+  why->predicted = 0;
 }
 
 void router_why_given(struct router *router, struct call *call, uint32_t count, uint32_t place,
                       enum why_reason reason, int64_t now) {
-  struct why *why = look(router, call, call_deployment(router, call), count);
-  why->reason = reason == WHY_EARLIEST ? reason_of(call, why, place) : reason;
-  if (why->looks == 1) why->waited = why->reason;
-  why->place = place;
+  const struct deployment *deployment = call_deployment(router, call);
+  struct why *why = look(router, call, count, place, now);
+  if (reason == WHY_EARLIEST)
+    reason =
+        reason_of(deployment, call, count, place, router_batch_workload(deployment, call, now));
+  why->reason = reason;
+  if (why->looks == 1) why->waited = reason;
   why->decided = now;
 }
 
 void router_why_predicted(struct router *router, const struct call *call) {
-  struct why *why = call->why ? &router->whys->of[call->why - 1] : NULL;
-  if (why && is_of(why, call)) why->predicted = call->predicted;
+  struct why *why = own(router->whys, call);
+  if (why) why->predicted = call->predicted;
 }
 
-void router_why_ended(struct router *router, const struct call *call, bool ok, int64_t elapsed) {
-  struct why *why = call->why ? &router->whys->of[call->why - 1] : NULL;
-  if (!why || !is_of(why, call)) return;
+// A call with a key was never looked at, only the run that it shares: what became of that is its
+// own too.
+static struct why *share(struct whys *whys, struct call *call) {
+  const struct call *run = call->state == CALL_ATTACHED && call->key ? router_key_run(call) : NULL;
+  const struct why *of_run = run ? record_of(whys, run) : NULL;
+  if (!of_run || memcmp(&of_run->id, &run->id, sizeof run->id) != 0) return NULL;
+  struct why copy = *of_run, *why = begin(whys, call);
+  copy.id = call->id;
+  copy.admitted = call->admitted;
+  *why = copy;
+  return why;
+}
+
+void router_why_ended(struct router *router, struct call *call, bool ok, int64_t elapsed) {
+  struct why *why = own(router->whys, call);
+  if (!why) why = share(router->whys, call);
+  if (!why) return;
   why->ended = true;
   why->ok = ok;
   why->ran = elapsed > 0 ? to_seconds(elapsed) : 0;
@@ -153,13 +225,22 @@ size_t router_why_last(const struct router *router, struct why *out, size_t coun
   return found;
 }
 
-bool router_why(const struct router *router, struct call_id id, struct why *out) {
+static bool find(const struct router *router, struct call_id id, struct why *out) {
   const struct whys *whys = router->whys;
-  for (uint32_t i = 1; whys && i <= whys->count; i++) {
+  for (uint32_t i = 1; i <= whys->count; i++) {
     const struct why *why = &whys->of[(whys->next + whys->count - i) % whys->count];
     if (!why->looks || why->id.session != id.session || why->id.counter != id.counter) continue;
     *out = *why;
     return true;
   }
   return false;
+}
+
+bool router_why(const struct router *router, struct call_id id, struct why *out) {
+  if (!router->whys) return false;
+  const struct call *call = table_find(&router->calls, id);
+  bool is_shared = call && call->state == CALL_ATTACHED;
+  if (!find(router, is_shared ? router_key_run(call)->id : id, out)) return false;
+  out->id = id;
+  return true;
 }

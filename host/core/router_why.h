@@ -3,7 +3,8 @@
 //
 // A record begins when a call is looked at for the first time, and is filled in each time it is
 // looked at again, until it is given to a worker. It lasts until as many others have begun; a
-// retry of the call begins another one.
+// retry of the call begins another one. A call with an idempotency key has that of the run it shares
+// (router_key.h), and one of its own once it has ended.
 #pragma once
 
 #include <stdbool.h>
@@ -38,10 +39,10 @@ struct why_candidate {
   bool free, known;  // known: how long it would take there
   double score;      // workload a second; of a worker that is cold or in doubt, what is expected
   double wait;       // predicted seconds until it could begin, and the round trip
-  double ends;       // predicted seconds until it has ended
+  double ends;       // predicted seconds until it has ended, of a batch all of it
 };
 
-/// About 500 bytes.
+/// 368 bytes: 10,000 of them take 3.7 MB.
 struct why {
   struct call_id id;
   uint32_t deployment, function, attempt;
@@ -53,7 +54,8 @@ struct why {
   enum why_reason waited;     // of the latest look that let it wait, if it was looked at twice
   uint32_t place;             // that it was given to, or waits for; ROUTER_NONE: neither
   double predicted;           // seconds of the function there; 0: nobody knew
-  uint32_t candidates;        // that there were in all; kept are those with the earliest ends
+  uint32_t candidates;        // that there were in all; kept are those with the earliest ends, and
+                              // the one that was chosen
   uint32_t kept;
   struct why_candidate of[WHY_CANDIDATES];
   bool ended, ok;  // the attempt; ok: with a result

@@ -13,6 +13,7 @@ describe('the router', function()
   program.checks('check_router_scale')
   program.checks('check_router_score')
   program.checks('check_router_stream')
+  program.checks('check_router_why')
 
   describe('and its workers:', function()
     program.checks('check_router_worker')
