@@ -353,8 +353,8 @@ int64_t client_deadline(const struct client *client) {
 }
 
 static void take(struct client *client, struct entry *entry, struct completion *completion) {
-  *completion =
-      (struct completion){entry->call, entry->tag, entry->ok, entry->body, entry->elapsed};
+  *completion = (struct completion){entry->call, entry->tag,     entry->ok,
+                                    entry->body, entry->elapsed, client->session};
   list_remove(entry);
   free_items(entry);
   entry->used = false;

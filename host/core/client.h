@@ -32,6 +32,7 @@ struct completion {
   bool ok;               // `body` holds results; otherwise an error map
   struct payload *body;  // one reference
   int64_t elapsed;       // nanoseconds in the function, 0: not known
+  uint64_t session;      // with `call` the id of the call
 };
 
 struct client *client_new(uint64_t session);

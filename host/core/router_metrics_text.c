@@ -347,6 +347,14 @@ static void write_worker_state(struct page *page, const struct worker *worker) {
   count_with(page, "state", "parked", parked);
 }
 
+static void write_standing(struct page *page, const struct worker *worker) {
+  static const char *const kStandings[] = {[STANDING_TRUSTED] = "trusted",
+                                           [STANDING_EJECTED] = "ejected",
+                                           [STANDING_PROBATION] = "probation"};
+  for (uint32_t i = 0; i < sizeof kStandings / sizeof *kStandings; i++)
+    count_with(page, "standing", kStandings[i], worker->standing == i);
+}
+
 static void write_slots(struct page *page, const struct worker *worker) {
   uint64_t calls = 0;
   for (const struct call *call = worker->first; call; call = call->next) calls++;
@@ -458,6 +466,10 @@ static void write_metrics(struct page *page) {
 static void write_workers(struct page *page) {
   begin(page, "farside_worker_state", "gauge", "1 for the state the worker is in.");
   workers(page, write_worker_state);
+  begin(page, "farside_worker_standing", "gauge",
+        "1 for how far the worker is trusted: an ejected one gets no calls for a while, one on "
+        "probation gets them one at a time.");
+  workers(page, write_standing);
   begin(page, "farside_worker_calls_in_flight", "gauge", "Calls that the worker has.");
   workers(page, write_slots);
   begin(page, "farside_worker_backlog_seconds", "gauge", "Predicted time of the calls it has.");

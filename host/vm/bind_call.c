@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "../core/client.h"
 #include "../core/limits.h"
@@ -138,10 +139,25 @@ int bind_call_news(lua_State *L, const struct news *news) {
   return 4;
 }
 
+void bind_call_push_id(lua_State *L, struct call_id id) {
+  char text[33];
+  snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)id.session,
+           (unsigned long long)id.counter);
+  lua_pushstring(L, text);
+}
+
+// An error that went through other calls has the id of the one that its caller made.
+static void add_id(lua_State *L, const struct completion *completion) {
+  if (!lua_istable(L, -1)) return;
+  bind_call_push_id(L, (struct call_id){completion->session, completion->call});
+  lua_setfield(L, -2, "call_id");
+}
+
 int bind_call_ended(lua_State *L, int registry, const struct completion *completion) {
   lua_pushboolean(L, completion->ok);
   int count = codec_decode(L, completion->body, registry);
   payload_unref(completion->body);
+  if (!completion->ok || count < 0) add_id(L, completion);
   if (count >= 0) return count + 1;
   // The answer came and cannot be read: [.., true, error]. Results mean that the function ran.
   lua_pushstring(L, completion->ok ? "yes" : "maybe");

@@ -4,6 +4,8 @@
 #include <lua.h>
 #include <stdint.h>
 
+#include "../core/message.h"
+
 struct call_options;
 struct completion;
 struct news;
@@ -19,8 +21,11 @@ struct payload *bind_call_begin(lua_State *L, int registry, struct call_options 
 /// and an error table; returns how many.
 int bind_call_begun(lua_State *L, int result, uint64_t call);
 
-/// Pushes true and the results, or false and the error table; takes over the body. Returns how
-/// many.
+/// Pushes the id of a call as a user sees it, 32 digits.
+void bind_call_push_id(lua_State *L, struct call_id id);
+
+/// Pushes true and the results, or false and the error table, which gets the `call_id`; takes over
+/// the body. Returns how many.
 int bind_call_ended(lua_State *L, int registry, const struct completion *completion);
 
 /// Pushes true and the values of an item, or false and an error table; takes over the body. Returns

@@ -23,6 +23,7 @@
 #include "../io/page.h"
 #include "../io/wait.h"
 #include "../io/warden.h"
+#include "bind_call.h"
 #include "bind_executor.h"
 #include "codec.h"
 #include "executor_state.h"
@@ -174,11 +175,8 @@ static int l_cancelled(lua_State *L) {
 
 int executor_current(struct executor *executor, lua_State *L) {
   const struct running *running = executor_call_of(executor, L);
-  char id[33];
   if (!running) return 0;
-  snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)running->call.id.session,
-           (unsigned long long)running->call.id.counter);
-  lua_pushstring(L, id);
+  bind_call_push_id(L, running->call.id);
   lua_pushinteger(L, (lua_Integer)running->call.attempt);
   lua_pushnumber(L, (lua_Number)(running->entered + running->call.remaining) / 1e9);
   lua_pushlightuserdata(L, executor);

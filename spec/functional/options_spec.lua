@@ -72,6 +72,14 @@ describe('a remote function', function()
     ]])
   end)
 
+  it('has the id that its error names as call_id', function()
+    prints('true\ttrue\n', 1, "local fails = app.remote(function() error(farside.call().id, 0) end)", [[
+      local ok, e = pcall(fails)
+      local slow, late = pcall(nap:with { timeout = 0.05 }, 1)
+      print(e.call_id == e.message, #late.call_id == 32 and late.call_id ~= e.call_id)
+    ]])
+  end)
+
   it('calls others, which get no more time than it has', function()
     prints('true\t49\n', 2, [[
       local square = app.remote(function(x) return x * x end)
