@@ -313,9 +313,10 @@ void transport_feed(struct transport *transport, const unsigned char *bytes, siz
   }
 }
 
+// On a socket with an error libuv has stopped the handle: its end is to be read now.
 static void on_readable(uv_poll_t *poll, int status, int events) {
-  (void)status, (void)events;
-  receive(poll->data, false);
+  (void)events;
+  receive(poll->data, status < 0);
 }
 
 void transport_pause(struct transport *transport, bool paused) {

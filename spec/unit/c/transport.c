@@ -134,6 +134,28 @@ static void tells_the_end_after_all_that_came(void) {
   line_close(&line);
 }
 
+// The peer leaves with bytes unread, which makes the socket one with an error: libuv tells of that
+// once, and of nothing after it.
+static void tells_the_end_of_one_that_did_not_read(void) {
+  struct line line;
+  struct buffer bytes = BUFFER_EMPTY;
+  line_open(&line);
+  struct message sent = ping(1), came = ping(5);
+  uv_run(&line.loop, UV_RUN_NOWAIT);  // the kernel knows the handle
+  transport_send(line.transport, &sent);
+  transport_flush(line.transport);
+  frame_append(&bytes, &came);
+  peer_write(&line, bytes.bytes, bytes.size);
+  close(line.peer);
+  line.peer = -1;
+  for (int i = 0; i < 3; i++) uv_run(&line.loop, UV_RUN_NOWAIT);
+  EXPECT_EQUAL(5, line.last);
+  EXPECT_EQUAL(1, line.closed);
+  EXPECT_EQUAL(-ECONNRESET, line.error);
+  buffer_free(&bytes);
+  line_close(&line);
+}
+
 static void closes_on_hostile_bytes(void) {
   struct line line;
   struct buffer bytes = BUFFER_EMPTY;
@@ -334,6 +356,7 @@ static const struct check checks[] = {
     {"delivers what was sent, wherever it is cut", delivers_whatever_the_cut},
     {"delivers large bodies", delivers_large_bodies},
     {"tells the end once, after all that came whole", tells_the_end_after_all_that_came},
+    {"tells the end of a peer that left without reading", tells_the_end_of_one_that_did_not_read},
     {"closes on bytes that are no frame, with a reason", closes_on_hostile_bytes},
     {"closes on a declared length beyond the limit", closes_on_declared_lengths},
     {"may be closed by whoever gets a message", may_be_closed_by_the_handler},
