@@ -10,19 +10,8 @@ local pair = app.remote(function(first, second) return second, first end)
 return { app = app, square = square, echo = echo, nap = nap, pair = pair }
 ]]
 
-local function run(text, options)
-  host.script('deploy.lua', kDeploy)
-  local script = host.script('client.lua', [[
-    package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
-    local farside = require 'farside'
-    local d = require 'deploy'
-  ]] .. text)
-  return host.run(script, options)
-end
-
 local function prints(expected, text)
-  local process = run(text)
-  assert.same({ out = expected, code = 0, err = '' }, { out = process.out, code = process.code, err = process.err })
+  host.prints(expected, kDeploy, text)
 end
 
 describe('a call', function()

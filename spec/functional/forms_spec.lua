@@ -31,19 +31,8 @@ end)
 return { app = app, square = square, nap = nap, sum = sum, race = race, total = total }
 ]]
 
-local function run(text, options)
-  host.script('deploy.lua', DEPLOY)
-  local script = host.script('client.lua', [[
-    package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
-    local farside = require 'farside'
-    local d = require 'deploy'
-  ]] .. text)
-  return host.run(script, options)
-end
-
 local function prints(expected, text)
-  local process = run(text)
-  assert.same({ out = expected, code = 0, err = '' }, { out = process.out, code = process.code, err = process.err })
+  host.prints(expected, DEPLOY, text)
 end
 
 describe('a future of a call', function()

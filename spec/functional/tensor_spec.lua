@@ -31,14 +31,7 @@ return { app = app, echo = echo, sum = sum, double = double, rows = rows, broken
 ]]
 
 local function prints(expected, text)
-  host.script('deploy.lua', kDeploy)
-  local script = host.script('client.lua', [[
-    package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
-    local d = require 'deploy'
-    local tensor = require 'farside.tensor'
-  ]] .. text)
-  local process = host.run(script)
-  assert.same({ out = expected, err = '', code = 0 }, { out = process.out, err = process.err, code = process.code })
+  host.prints(expected, kDeploy, "local tensor = require 'farside.tensor'\n" .. text)
 end
 
 describe('a tensor in a call', function()

@@ -274,6 +274,22 @@ function M.script(name, text)
   return path
 end
 
+--- The same of a client, which finds farside and the deploy script, in `d`, at hand. Both lie in the spec's own folder.
+function M.client(deploy, text)
+  M.script('deploy.lua', deploy)
+  return M.script('client.lua', [[
+    package.path = arg[0]:gsub('[^/]*$', '') .. '?.lua;' .. package.path
+    local farside = require 'farside'
+    local d = require 'deploy'
+  ]] .. text)
+end
+
+--- Fails unless a client of the deploy script prints this, nothing on stderr, and ends well.
+function M.prints(expected, deploy, text)
+  local process = M.run(M.client(deploy, text))
+  require 'luassert'.same({ out = expected, code = 0, err = '' }, { out = process.out, code = process.code, err = process.err })
+end
+
 --- Ends and reaps what the spec started. Called after each spec.
 function M.clean()
   for _, process in ipairs(started) do
