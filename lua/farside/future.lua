@@ -244,6 +244,11 @@ local function yielding()
   return co and ours[co] and is_yieldable() and co or nil
 end
 
+--- Whether a wait here lets others run: whoever has a plain wait of his own blocks where it does not.
+function M.can_yield()
+  return yielding() ~= nil
+end
+
 --- Suspends the coroutine of ours that runs, until the instant `at` or until `wake`. Returns why it goes on.
 local function suspend(co, at, waiters)
   check_cancelled(co)

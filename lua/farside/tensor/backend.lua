@@ -12,9 +12,20 @@ local Backend = {}
 Backend.__index = Backend
 
 local backends = {}  -- by name
+local running = coroutine.running
+local MAIN = {}      -- stands for the main thread, which is no coroutine
 
 local function new_backend(name, kind, index, library)
-  return setmetatable({ name = name, kind = kind, index = index, library = library }, Backend)
+  return setmetatable({
+    name = name,
+    kind = kind,
+    index = index,
+    library = library,
+    spare_streams = {},  -- for the next that are asked for
+    spare_events = {},
+    _streams = nil,      -- by coroutine, where one uses another stream than the device's own; nil: none does
+    _busy = {},          -- streams that were given something since `settle`, by their addresses; the own one is `false`
+  }, Backend)
 end
 
 --- Raises the error of a status that is not 0. `what` names the operation.
@@ -24,20 +35,48 @@ function Backend:check(status, what)
   end
 end
 
---- The stream that work is put on; NULL is the device's own.
-function Backend:stream()
-  return self.current
-end
-
---- Makes the device the current one of this thread and returns its stream.
-function Backend:enter()
+--- Makes the device the current one of this thread.
+function Backend:choose()
   if self.kind == 'cuda' then self:check(self.library.device_set(self.index), 'choosing the device') end
-  return self.current
 end
 
---- Computes elsewhere from now on: `stream` (void *) is one of the library's.
+--- What the coroutine that runs was told to use; nil: nothing.
+function Backend:own_stream()
+  return self._streams and self._streams[running() or MAIN]
+end
+
+--- The stream that work of this coroutine is put on; NULL is the device's own.
+Backend.stream = Backend.own_stream
+
+--- Makes the device the current one of this thread and returns the stream on which work is about to be put.
+function Backend:enter()
+  if self.kind ~= 'cuda' then return self:own_stream() end
+  self:choose()
+  local stream = self:own_stream()
+  if stream == nil then
+    self._busy[0] = false
+  else
+    self._busy[tonumber(ffi.cast('uintptr_t', stream))] = stream
+  end
+  return stream
+end
+
+--- The coroutine that runs computes on another stream from now on: `stream` (void *) is one of the library's, nil the own one
+-- of the device. Those it starts do not.
 function Backend:use_stream(stream)
-  self.current = stream
+  self._streams = self._streams or setmetatable({}, { __mode = 'k' })
+  self._streams[running() or MAIN] = stream
+  if next(self._streams) == nil then self._streams = nil end
+end
+
+--- Calls wait(self, stream) for each stream that was given something since the last time.
+function Backend:settle(wait)
+  local key, stream = next(self._busy)
+  while key do
+    self._busy[key] = nil
+    wait(self, stream or nil)
+    key, stream = next(self._busy)
+  end
 end
 
 local function open(name)
@@ -68,6 +107,16 @@ function M.find(name)
   backend, problem = open(name)
   backends[name] = backend
   return backend, problem
+end
+
+--- The device that is meant where none is named: the first GPU, or the processor where there is none.
+function M.preferred()
+  return M.find 'cuda:0' and 'cuda:0' or 'cpu'
+end
+
+--- Those that were asked for so far, by name.
+function M.in_use()
+  return backends
 end
 
 --- The same; raises.

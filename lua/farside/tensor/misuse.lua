@@ -1,7 +1,7 @@
 --- Raises what a caller of tensors did wrong at the line where that stands, however many of these files lie between.
 
 local function is_ours(source)
-  return source:find('farside/tensor[/.]') ~= nil
+  return source:find('farside/tensor[/.]') ~= nil or source:find('farside/cuda/', 1, true) ~= nil
 end
 
 ---@param problem string 'reshape: expected ..., got ...'; with more arguments a format

@@ -9,6 +9,7 @@ local ffi = require 'ffi'
 local misuse = require 'farside.tensor.misuse'
 local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
+local wait = require 'farside.cuda.wait'
 
 local M = {}
 
@@ -189,7 +190,7 @@ local function to_host(self)
   local out = Tensor.new(storages.pinned(self.device, bytes), self._dtype, { unpack(self.shape) },
     shapes.strides(self.shape), 0)
   transfer(out, source, backend, stream)
-  backend:check(backend.library.device_stream_synchronize(stream), 'copy')
+  wait.stream(backend, stream)
   out._storage.used_on = nil
   return out
 end
