@@ -14,8 +14,9 @@ static __device__ __forceinline__ uint32_t high_product(uint32_t a, uint32_t b) 
   return static_cast<uint32_t>(static_cast<uint64_t>(a) * b >> 32);
 }
 
-static __device__ __forceinline__ words philox(uint64_t seed, uint64_t number) {
-  words w = {{static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32), 0, 0}};
+// `sequence` tells those of one seed apart.
+static __device__ __forceinline__ words philox(uint64_t seed, uint64_t number, uint32_t sequence) {
+  words w = {{static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32), sequence, 0}};
   uint32_t key = static_cast<uint32_t>(seed), other = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint32_t a = w.at[0], c = w.at[2];
@@ -119,15 +120,17 @@ static __device__ __forceinline__ T random_value(const words &w, int k, const ra
   }
 }
 
-// A unit is a group of `PER` elements that come of the same words.
+// A unit is a group of `PER` elements that come of the same words. No two kinds, and no two sizes of
+// a group, share words: else a draw of one would meet again what the draw of another before it used.
 template <int Kind, int PER, class T, class W>
 static __global__ void __launch_bounds__(256)
     random_numbers(plan<1> p, uint32_t groups, T *out, uint64_t seed, uint64_t first,
                    random_range r) {
+  constexpr uint32_t kSequence = 2 * Kind + (PER == 2);
   const share mine = share_of(groups);
   for (uint32_t group = mine.first; group < mine.end; group += mine.step) {
     const uint64_t number = first / PER + group;
-    const words w = philox(seed, number);
+    const words w = philox(seed, number, kSequence);
     for (int k = 0; k < PER; ++k) {
       const uint64_t element = number * PER + static_cast<uint64_t>(k) - first;
       if (element >= p.units) continue;  // also those before the first, which wrap around

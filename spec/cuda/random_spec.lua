@@ -1,4 +1,5 @@
 local kernels = require 'spec.cuda.kernels'
+local philox = require 'spec.cuda.philox'
 
 -- Of the mean of n numbers, in standard deviations of such a mean.
 local SIGMAS = 5
@@ -9,6 +10,14 @@ local function moments(values)
   for _, x in ipairs(values) do square = square + (x - sum / #values) ^ 2 end
   return sum / #values, math.sqrt(square / #values)
 end
+
+describe('the oracle', function()
+  it('makes the words that the authors of Philox publish for zeros', function()
+    local words = philox.words(0, 0, 0)
+    assert.is_true(words[1] == 0x6627e8d5ULL and words[2] == 0xe169c58dULL)
+    assert.is_true(words[3] == 0xbc57ac4cULL and words[4] == 0x9b00dbd8ULL)
+  end)
+end)
 
 for _, library in ipairs(kernels.libraries()) do
   local C = library.C
@@ -23,12 +32,11 @@ for _, library in ipairs(kernels.libraries()) do
   describe(library.name, function()
     after_each(kernels.forget)
 
-    it('makes the numbers that Philox is known to make', function()
-      -- The first words for seed 0 and number 0, published with the authors' own code.
-      local words = { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 }
-      local expected = {}
-      for i, word in ipairs(words) do expected[i] = math.floor(word / 256) / 2 ^ 24 end
-      kernels.near(expected, random('UNIFORM', 'f32', { 4 }, 0, 0, 0, 1), 0, 0, 'uniform')
+    it('makes the uniform numbers of Philox', function()
+      for _, case in ipairs { { 0, 0 }, { 42, 7 }, { 0xfedcba9876543210ULL, 2 ^ 34 + 3 } } do
+        kernels.near(philox.uniform('f32', 50, case[1], case[2]), random('UNIFORM', 'f32', { 50 }, case[1], case[2], 0, 1), 0, 0, 'f32')
+        kernels.near(philox.uniform('f64', 50, case[1], case[2]), random('UNIFORM', 'f64', { 50 }, case[1], case[2], 0, 1), 0, 0, 'f64')
+      end
     end)
 
     it('makes a tensor in parts of any size', function()
@@ -74,13 +82,26 @@ for _, library in ipairs(kernels.libraries()) do
     end)
 
     it('computes the normal numbers of the formula', function()
-      local uniform = random('UNIFORM', 'f64', { 2000 }, 77, 0, 0, 1)
-      local got, expected = random('NORMAL', 'f64', { 2000 }, 77, 0, 0, 1), {}
-      for i = 1, 2000, 2 do
-        local radius, angle = math.sqrt(-2 * math.log(uniform[i] + 2 ^ -53)), 2 * math.pi * uniform[i + 1]
-        expected[i], expected[i + 1] = radius * math.cos(angle), radius * math.sin(angle)
+      for dtype, tolerance in pairs { f64 = 1e-14, f32 = 1e-6 } do
+        local got = random('NORMAL', dtype, { 2000 }, 77, 0, 0, 1)
+        kernels.near(philox.normal(dtype, 2000, 77, 0), got, 10 * tolerance, tolerance, dtype)
       end
-      kernels.near(expected, got, 1e-13, 1e-14, 'normal')
+    end)
+
+    it('makes the whole numbers of the formula', function()
+      for _, range in ipairs { { 1, 6 }, { -5, 1000 }, { -2 ^ 51, 2 ^ 51 + 17 } } do
+        local got = random('INTEGERS', 'i64', { 500 }, 5, 11, range[1], range[2])
+        kernels.near(philox.integers(500, 5, 11, range[1], range[2]), got, 0, 0, 'integers')
+      end
+    end)
+
+    it('draws each kind and each width from a sequence of its own', function()
+      local f32, f64 = random('UNIFORM', 'f32', { 4000 }, 3, 0, 0, 1), random('UNIFORM', 'f64', { 2000 }, 3, 0, 0, 1)
+      local seen = {}
+      for _, x in ipairs(f32) do seen[math.floor(x * 2 ^ 24)] = true end
+      local met = 0
+      for _, x in ipairs(f64) do met = met + (seen[math.floor(x * 2 ^ 24)] and 1 or 0) end
+      assert.is_true(met < 20)  -- of the same words it would be 2000; by chance it is 0.5
     end)
 
     it('makes whole numbers of both bounds', function()

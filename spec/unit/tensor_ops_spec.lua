@@ -92,6 +92,22 @@ for _, device in ipairs { 'cpu', DEVICE } do
       assert.equal(device, tensor.empty({ 2 }, 'f32', device).device)
     end)
 
+    it('is a range of numbers there', function()
+      assert.same(tensor.arange(0, 1, 0.1, 'f64'):table(), tensor.arange(0, 1, 0.1, 'f64', device):table())
+      assert.same({ 2 ^ 40, 2 ^ 40 - 3, 2 ^ 40 - 6 }, tensor.arange(2 ^ 40, 2 ^ 40 - 7, -3, 'i64', device):table())
+      assert.same({}, tensor.arange(1, 0, 1, 'f32', device):table())
+      assert.same({ 5 }, tensor.arange(5, 5, 1, 'f16', device):table())
+      for problem, range in pairs {
+        ['element 2 of i32: expected a whole number from -2147483648 to 2147483647, got the number 1.5'] = { 1, 3, 0.5, 'i32' },
+        ['element 2 of u8: expected a whole number from 0 to 255, got the number 256'] = { 255, 256, 1, 'u8' },
+        ['element 1 of bool: expected true or false, got the number 1'] = { 1, 2, 1, 'bool' },
+      } do
+        local ok, text = pcall(tensor.arange, range[1], range[2], range[3], range[4], device)
+        assert.is_false(ok)
+        assert.truthy(text:find(problem, 1, true), text)
+      end
+    end)
+
     it('has an element that is read and an own text', function()
       local x = matrix(device)
       assert.equal(6, x[2][3])

@@ -13,9 +13,11 @@ local misuse = require 'farside.tensor.misuse'
 local native = require 'farside.native'
 local ops = require 'farside.tensor.ops'
 local print_tensor = require 'farside.tensor.print'
+local random = require 'farside.tensor.random'
 local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
 local wire = require 'farside.tensor.wire'
+require 'farside.tensor.reduce'
 
 local M = {
   is = Tensor.is,
@@ -86,6 +88,32 @@ function M.ones(shape, dtype, device)
   return made:fill(made.dtype == 'bool' or 1)
 end
 
+local function check_element(made, i, value, expected)
+  if expected then
+    misuse('tensor.arange: element %d of %s: expected %s, got %s', i, made.dtype, expected, check.describe(value))
+  end
+end
+
+--- Fills a range on the host; or by a kernel, when the first elements and the last say that all fit.
+local function fill_range(made, first, step)
+  local count, write = made:count(), made._dtype.write
+  if made.device == 'cpu' then
+    local data = made:data()
+    for i = 0, count - 1 do
+      local value = first + i * step
+      local expected = write(data, i, value)
+      if expected then check_element(made, i + 1, value, expected) end
+    end
+    return made
+  end
+  local scratch = ffi.new(made._dtype.scratch)
+  for _, i in ipairs { 0, math.min(1, count - 1), count - 1 } do
+    if i >= 0 then check_element(made, i + 1, first + i * step, write(scratch, 0, first + i * step)) end
+  end
+  ops.fill_range_on_device(made, first, step)
+  return made
+end
+
 --- first, first + step, ... as long as they do not pass last: tensor.arange(1, 3) is {1, 2, 3}, as a loop in Lua is.
 function M.arange(first, last, step, dtype, device)
   for name, value in pairs { first = first, last = last, step = step or 1 } do
@@ -97,18 +125,12 @@ function M.arange(first, last, step, dtype, device)
   step = step or 1
   if step == 0 then misuse('tensor.arange: step: expected a number other than 0, got the number 0') end
   local count = math.max(math.floor((last - first) / step + 1e-9) + 1, 0)
-  local shape = check_shape('tensor.arange', { count })
-  device = find_device('tensor.arange', device)
-  local made = Tensor.empty('cpu', find_dtype('tensor.arange', dtype or DEFAULT), shape)
-  local data, write = made:data(), made._dtype.write
-  for i = 0, count - 1 do
-    local expected = write(data, i, first + i * step)
-    if expected then
-      misuse('tensor.arange: element %d of %s: expected %s, got %s', i + 1, made.dtype, expected,
-        check.describe(first + i * step))
-    end
-  end
-  return made:to(device)
+  return fill_range(make('tensor.arange', { count }, dtype, device), first, step)
+end
+
+--- A generator of random numbers of a seed: a whole number, or a 64-bit integer as cdata.
+function M.random(seed)
+  return random.new(seed)
 end
 
 -- From values ---------------------------------------------------------------------------------------------------------

@@ -53,18 +53,22 @@ end
 local function refuse(method, expected, ...)
   misuse('%s: expected %s', method, expected:format(...))
 end
+M.refuse, M.name_of = refuse, name_of
 
 local KINDS = {
   any = { float = true, integer = true, bool = true },
   number = { float = true, integer = true },
   float = { float = true },
   whole = { integer = true, bool = true },
+  bool = { bool = true },
 }
-local WORDS = { number = 'numbers', float = "floats (t:to 'f32' converts)", whole = 'whole numbers or booleans' }
+local WORDS = { number = 'numbers', float = "floats (t:to 'f32' converts)", whole = 'whole numbers or booleans',
+  bool = "booleans (t:ne(0) makes them)" }
 
 local function check_kind(method, tensor, kind)
   if not KINDS[kind][tensor._dtype.kind] then refuse(method, '%s, got %s', WORDS[kind], name_of(tensor)) end
 end
+M.check_kind = check_kind
 
 -- One tensor ----------------------------------------------------------------------------------------------------------
 
@@ -129,6 +133,14 @@ local function with_number(self, method, constant, value, is_first, result)
     is_first and 1 or 0, stream)
   backend:check(status, method)
   return out
+end
+
+--- Adds a number to each element where it lies. Returns the tensor.
+function M.add_in_place(self, number)
+  local backend, stream = enter(self)
+  local to = view(1, self, stream)
+  backend:check(backend.library.kernel_binary_scalar(ffi.C.KERNEL_ADD, to, to, number, 0, stream), 'add')
+  return self
 end
 
 local function pair(a, b, method, constant, result)
@@ -252,6 +264,12 @@ function M.fill_on_device(self, value)
   end
   if type(value) == 'boolean' then value = value and 1 or 0 end
   backend:check(backend.library.kernel_fill(view(1, self, stream), value, stream), 'fill')
+end
+
+--- Makes element i of a tensor on a device start + (i - 1) * step; the caller has checked that its type holds them.
+function M.fill_range_on_device(self, start, step)
+  local backend, stream = enter(self)
+  backend:check(backend.library.kernel_arange(view(1, self, stream), start, step, stream), 'arange')
 end
 
 --- condition:where(a, b): the elements of a where the condition is true, else those of b.
