@@ -18,6 +18,7 @@ local shapes = require 'farside.tensor.shape'
 local storages = require 'farside.tensor.storage'
 local wire = require 'farside.tensor.wire'
 require 'farside.tensor.reduce'
+require 'farside.tensor.rows'
 
 local M = {
   is = Tensor.is,
