@@ -109,7 +109,7 @@ struct warp {
   uint32_t mask, arrived, generation;
   uint64_t slots[2][kWarpSize];
   uint32_t votes[2];
-  char order;  // its address orders the lanes for the thread sanitizer
+  char order[2];  // their addresses order the lanes for the thread sanitizer
 };
 
 // ---- What one thread of the pool needs to run blocks.
@@ -126,7 +126,7 @@ struct host {
   const struct launch *launch;
   dim3 grid, block;
   uint3 at, thread;  // block and thread that run now
-  unsigned size, current, waiting, ended;
+  unsigned size, current, waiting, ended, barriers;
   bool alone;  // threads run as a plain loop
   char *dynamic;
   size_t dynamic_size;
@@ -138,7 +138,9 @@ struct host {
   void *main_twin, *main_shadow;
   const void *main_stack;
   size_t main_stack_size;
-  char order_block, order_start, order_end;
+  // Who is one barrier ahead must not be taken to be before those that still leave the last one,
+  // hence two that take turns.
+  char order_block[2], order_start, order_end;
 };
 
 inline thread_local host here;
@@ -275,11 +277,12 @@ SIMT_UNSEEN inline void barrier() {
   host &h = here;
   if (h.size == 1) return;
   if (h.alone) diverged("waits at a barrier that was not met by", 0);
-  release(&h.order_block);
+  char *order = &h.order_block[h.barriers % 2];
+  release(order);
   h.fibers[h.current].state = WAITS_FOR_BLOCK;
   ++h.waiting;
   leave_fiber();
-  acquire(&h.order_block);
+  acquire(order);
 }
 
 // Waits until all lanes of the mask are here. Returns which of the two rows of slots this exchange
@@ -300,7 +303,7 @@ SIMT_UNSEEN inline unsigned warp_exchange(uint32_t mask, uint64_t value, bool vo
   w.arrived |= 1u << lane;
   w.slots[row][lane] = value;
   if (vote) w.votes[row] |= 1u << lane;
-  release(&w.order);
+  release(&w.order[row]);
   if (w.arrived == mask) {
     w.arrived = 0;
     ++w.generation;
@@ -311,7 +314,7 @@ SIMT_UNSEEN inline unsigned warp_exchange(uint32_t mask, uint64_t value, bool vo
     h.fibers[h.current].state = WAITS_FOR_WARP;
     leave_fiber();
   }
-  acquire(&w.order);
+  acquire(&w.order[row]);
   return row;
 }
 
@@ -322,6 +325,7 @@ SIMT_UNSEEN inline void open_barrier() {
   host &h = here;
   if (h.waiting == h.size) {
     h.waiting = 0;
+    ++h.barriers;
     for (unsigned i = 0; i < h.size; ++i) h.fibers[i].state = RUNS;
     return;
   }
