@@ -98,3 +98,30 @@ describe('the host', function()
     end)
   end
 end)
+
+describe('the library in Lua', function()
+  -- A declaration holds in the whole process, and a second one that differs is an error far away from it.
+  local DECLARING = {
+    ['lua/farside/cuda/library.lua'] = true, -- the kernels, as their library declares them
+    ['lua/farside/cuda/driver.lua'] = true, -- the driver of a GPU
+    ['lua/farside/cuda/nvrtc.lua'] = true, -- the compiler of users' kernels
+    -- functions of libc
+    ['lua/farside/cli/call.lua'] = true,
+    ['lua/farside/deployment.lua'] = true,
+    ['lua/farside/tensor/file.lua'] = true,
+    ['lua/farside/tensor/storage.lua'] = true,
+  }
+
+  it('declares C functions only in a few files', function()
+    local found = {}
+    for _, file in ipairs(lines_of('grep -rlw cdef lua')) do
+      if not DECLARING[file] then found[#found + 1] = file end
+    end
+    assert.same({}, found)
+  end)
+
+  it('takes the declarations of kernels from their library alone', function()
+    assert.same({ 'lua/farside/cuda/library.lua' }, lines_of('grep -rlw kernel_declarations lua'))
+    assert.same({}, lines_of([[grep -rnE '\b(int|uint64_t|int32_t) (kernel|device)_[a-z_]+\(' lua]]))
+  end)
+end)
