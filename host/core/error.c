@@ -40,6 +40,7 @@ static const struct {
     [ERROR_DEPLOYMENT_CHANGED] = {"DeploymentChanged", 9},
     [ERROR_DEPLOYMENT_FAILED] = {"DeploymentFailed", 9},
     [ERROR_WORKER_LOST] = {"WorkerLost", 14},
+    [ERROR_GPU_FAULT] = {"GpuFault", 13},
     [ERROR_POISON_CALL] = {"PoisonCall", 10},
     [ERROR_ROUTER_LOST] = {"RouterLost", 14},
     [ERROR_CONNECT_FAILED] = {"ConnectFailed", 14},

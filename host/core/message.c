@@ -312,7 +312,7 @@ static bool read_field(struct cursor *header, struct message *message, enum fiel
     case REASON:
       return read_u8(header, CANCEL_CLIENT, CANCEL_SHUTDOWN, &message->reason);
     case PHASE:
-      return read_u8(header, PHASE_NONE, PHASE_TAINTED, &message->reason);
+      return read_u8(header, PHASE_NONE, PHASE_GPU_LOST, &message->reason);
     case ROLE:
       return read_u8(header, ROLE_CLIENT, ROLE_ROUTER, &message->role);
     case LIMIT:

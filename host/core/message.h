@@ -109,7 +109,11 @@ enum phase {
   PHASE_CONTEXT,
   PHASE_BENCHMARK,
   PHASE_CRASH_LOOP,
-  PHASE_TAINTED
+  PHASE_TAINTED,
+  PHASE_NO_DEVICE,    // there is no GPU that it could use
+  PHASE_UNSUPPORTED,  // there is, but the driver or the library does not fit it
+  PHASE_GPU_FAULT,    // its GPU has failed it; another process can use it
+  PHASE_GPU_LOST      // nobody can
 };
 
 struct call_id {

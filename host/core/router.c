@@ -568,7 +568,8 @@ bool router_worker_status(const struct router *router, uint32_t number,
                                    .starts = worker->starts,
                                    .wanted = worker->wanted,
                                    .standing = worker->standing,
-                                   .parked = worker->parked};
+                                   .parked = worker->parked,
+                                   .phase = worker->phase};
   return true;
 }
 

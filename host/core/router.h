@@ -156,9 +156,9 @@ void router_client_message(struct router *router, uint32_t peer, uint32_t deploy
 void router_worker_message(struct router *router, uint32_t worker, uint32_t generation,
                            struct message *message, int64_t now);
 
-/// The process could not be started (LOST_START, `code` is an errno), or has ended and all it sent
-/// has been delivered before. `code`: exit code or signal number. `entered`: the last sequence in
-/// its shared page (0: none was entered).
+/// The process could not be started (LOST_START, `code` is an errno; ENODEV: no GPU is left for it),
+/// or has ended and all it sent has been delivered before. `code`: exit code or signal number.
+/// `entered`: the last sequence in its shared page (0: none was entered).
 void router_worker_lost(struct router *router, uint32_t worker, uint32_t generation,
                         enum lost_reason reason, int code, uint64_t entered, int64_t now);
 
@@ -226,8 +226,12 @@ struct worker_status {
   uint64_t starts;
   bool wanted;  // a process is to stand here
   enum worker_standing standing;
-  bool parked;  // ready, and gets no calls until it is needed again
+  bool parked;       // ready, and gets no calls until it is needed again
+  enum phase phase;  // of its last process, when that said why it ends
 };
+/// Its state in a word: "no_device" and "unsupported" are those of one that waits, because there was
+/// no GPU for it.
+const char *worker_status_text(const struct worker_status *status);
 
 enum { DECISION_SIZE = 160 };
 

@@ -289,10 +289,30 @@ static void outcome_text(char *text, size_t size, enum lost_reason reason, int c
     snprintf(text, size, "%s", reason_text(reason));
 }
 
+// Its GPU has failed under it: it is tried once more at most, for the next one may have another.
+static void lose_to_gpu(struct router *router, struct call *call, bool guilty, int64_t now) {
+  static const char kOutcome[] = "GpuFault";
+  bool again = !router_retry_was(call, kOutcome);
+  if (guilty && router_retry_killed(router, call, now)) {
+    router_retry_note(call, kOutcome, now);
+    router_call_fail(router, call, router_retry_poison(router, call, now), now);
+    return;
+  }
+  if (again && router_retry_again(router, call, kOutcome, now)) return;
+  if (!again) router_retry_note(call, kOutcome, now);
+  router_call_fail(router, call, router_gpu_fault(router, call), now);
+}
+
 // It may have been entered: its outcome, unless it is tried again.
 static void lose_entered(struct router *router, struct call *call, enum lost_reason reason,
                          int code, bool alone, int64_t now) {
   char outcome[24];
+  const struct worker *worker = call_worker(router, call);
+  if (reason == LOST_EXIT && router_gpu_failed(worker)) {
+    bool is_lost = worker->phase == PHASE_GPU_LOST;
+    lose_to_gpu(router, call, !is_lost && is_guilty(router, call, reason, alone), now);
+    return;
+  }
   outcome_text(outcome, sizeof outcome, reason, code);
   if (is_guilty(router, call, reason, alone) && router_retry_killed(router, call, now)) {
     router_retry_note(call, outcome, now);
@@ -384,6 +404,7 @@ static void finish(struct router *router, struct worker *worker, struct call *ca
   router_ahead_learn(worker, call, (enum message_type)message->type, message->elapsed);
   router_metrics_ran(router, worker, call, message->elapsed, now);
   router_recycle_count(router, worker, call, now);
+  router_gpu_answered(router, worker, message, now);
   bool learnt = false;
   if (message->type == MESSAGE_RESULT)
     learnt = learn(router, worker, call, message->elapsed, now);
@@ -452,8 +473,12 @@ void router_call_answered(struct router *router, struct worker *worker, struct m
 
 struct payload *router_deployment_failed(const struct deployment *deployment,
                                          enum executed executed) {
-  static const char *const phases[] = {"crash_loop", "bundle",     "context",
-                                       "benchmark",  "crash_loop", "crash_loop"};
+  static const char *const phases[] = {
+      [PHASE_NONE] = "crash_loop",       [PHASE_BUNDLE] = "bundle",
+      [PHASE_CONTEXT] = "context",       [PHASE_BENCHMARK] = "benchmark",
+      [PHASE_CRASH_LOOP] = "crash_loop", [PHASE_TAINTED] = "crash_loop",
+      [PHASE_NO_DEVICE] = "no_device",   [PHASE_UNSUPPORTED] = "unsupported",
+      [PHASE_GPU_FAULT] = "crash_loop",  [PHASE_GPU_LOST] = "crash_loop"};
   struct error_writer writer;
   error_begin(&writer, ERROR_DEPLOYMENT_FAILED, executed, false, "router");
   error_message(

@@ -196,6 +196,10 @@ void router_metrics_lost(struct worker *worker, enum lost_reason reason) {
     death = DEATH_DRAINED;
   else if (worker->tainted && reason == LOST_EXIT)
     death = DEATH_TAINTED;
+  else if (worker->phase == PHASE_GPU_FAULT && reason == LOST_EXIT)
+    death = DEATH_GPU_FAULT;
+  else if (worker->phase == PHASE_GPU_LOST && reason == LOST_EXIT)
+    death = DEATH_GPU_LOST;
   worker->metrics->deaths[death]++;
 }
 

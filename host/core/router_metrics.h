@@ -64,6 +64,8 @@ void router_metrics_text(const struct router *router, const char *version, struc
 enum death {
   DEATH_DRAINED,    // it was told to go
   DEATH_TAINTED,    // it went because a call was interrupted
+  DEATH_GPU_FAULT,  // its GPU has failed it
+  DEATH_GPU_LOST,   // its GPU has failed
   DEATH_EXIT,       // of itself
   DEATH_SIGNAL,     // which the router has not sent
   DEATH_HEARTBEAT,  // given up: it was silent

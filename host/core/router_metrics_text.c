@@ -375,9 +375,11 @@ static void write_starts(struct page *page, const struct worker *worker) {
 
 static void write_deaths(struct page *page, const struct worker *worker) {
   static const char *const kReasons[DEATHS] = {
-      [DEATH_DRAINED] = "drained", [DEATH_TAINTED] = "tainted",     [DEATH_EXIT] = "exit",
-      [DEATH_SIGNAL] = "signal",   [DEATH_HEARTBEAT] = "heartbeat", [DEATH_KILLED] = "killed",
-      [DEATH_START] = "start",     [DEATH_FRAME] = "frame"};
+      [DEATH_DRAINED] = "drained",     [DEATH_TAINTED] = "tainted",
+      [DEATH_EXIT] = "exit",           [DEATH_SIGNAL] = "signal",
+      [DEATH_HEARTBEAT] = "heartbeat", [DEATH_KILLED] = "killed",
+      [DEATH_START] = "start",         [DEATH_FRAME] = "frame",
+      [DEATH_GPU_FAULT] = "gpu_fault", [DEATH_GPU_LOST] = "gpu_lost"};
   for (uint32_t i = 0; i < DEATHS; i++)
     count_with(page, "reason", kReasons[i], worker->metrics->deaths[i]);
 }

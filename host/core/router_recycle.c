@@ -1,5 +1,5 @@
 // Recycling: a worker that has run its number of calls, or has grown too large, is replaced between
-// calls, and its replacement is ready first.
+// calls, and its replacement is ready first. So is one whose GPU has no memory (router_gpu.c).
 //
 //   marked     it goes on serving and waits for its turn, one at a time in a deployment
 //   retiree    the oldest mark; a process starts in the spare place, the substitute. While that
@@ -36,7 +36,10 @@ static struct worker *spare_place(const struct router *router,
 
 static void log_reason(struct router *router, const struct worker *worker,
                        const struct worker *substitute) {
-  if (worker->mark_bytes)
+  if (worker->mark_why)
+    router_log(router, worker->deployment, "worker %u is replaced by worker %u: %s", worker->number,
+               substitute->number, worker->mark_why);
+  else if (worker->mark_bytes)
     router_log(router, worker->deployment,
                "worker %u is replaced by worker %u: it has %.1f MiB resident, max_rss is %.1f MiB",
                worker->number, substitute->number, (double)worker->mark_bytes / 0x1p20,
@@ -70,6 +73,13 @@ static void mark(struct router *router, struct worker *worker, uint64_t limit, u
   worker->mark_limit = limit;
   worker->mark_bytes = bytes;
   router_recycle_next(router, deployment, now);
+}
+
+void router_recycle_for(struct router *router, struct worker *worker, const char *why,
+                        int64_t now) {
+  if (worker->mark) return;
+  worker->mark_why = why;
+  mark(router, worker, 0, 0, now);
 }
 
 void router_recycle_count(struct router *router, struct worker *worker, const struct call *call,

@@ -140,6 +140,13 @@ bool router_retry_failed_on(const struct call *call, uint32_t worker) {
   return false;
 }
 
+bool router_retry_was(const struct call *call, const char *outcome) {
+  const struct trials *trials = call->trials;
+  for (uint32_t i = 0; trials && i < trials->count; i++)
+    if (!strcmp(trials->of[i].outcome, outcome)) return true;
+  return false;
+}
+
 // ---- errors of functions that are tried again ----
 
 static bool is_listed(const char *list, const unsigned char *name, size_t size) {

@@ -6,6 +6,7 @@
 //   router_fair.c     clients, their shares of a deployment, overload
 //   router_recycle.c  which places are wanted: a worker is replaced by one that is ready first
 //   router_scale.c    how many places are wanted, and which workers are parked
+//   router_gpu.c      workers whose GPU has failed, or is full
 //   router_retry.c    further attempts, and calls that kill their workers
 //   router_key.c      calls with an idempotency key, and what they share
 //   router_assign.c   slots, and which waiting call gets one
@@ -132,6 +133,8 @@ struct worker {
   uint64_t mark;              // not 0: it is to be recycled, the smaller the sooner
   uint64_t mark_limit;        // why: so many calls, or bytes
   uint64_t mark_bytes;        // that it has; 0: the limit is one of calls
+  const char *mark_why;       // NULL, or why else; a static text
+  uint32_t memory_errors;     // calls in a row for which its GPU had no memory
   struct call *first, *last;  // slots in use
   uint32_t in_flight, slots;  // slots: the least concurrency of the functions in flight
   double backlog;             // seconds predicted for all in flight
@@ -396,6 +399,8 @@ bool router_retry_is_named(const struct message *message, const char *names);
 void router_retry_timer(struct router *router, struct call *call, int64_t now);
 /// Ends all calls in a pause with DeploymentFailed.
 void router_retry_fail_all(struct router *router, struct deployment *deployment, int64_t now);
+/// Whether an attempt of it ended so.
+bool router_retry_was(const struct call *call, const char *outcome);
 /// Whether an attempt failed in this place. Another one that is free is taken first.
 bool router_retry_failed_on(const struct call *call, uint32_t worker);
 /// A worker has died of this call alone. True: it is poison.
@@ -499,6 +504,8 @@ void router_batch_free(struct router *router);
 /// A call has ended on `worker`.
 void router_recycle_count(struct router *router, struct worker *worker, const struct call *call,
                           int64_t now);
+/// It is to be replaced for another reason, a static text.
+void router_recycle_for(struct router *router, struct worker *worker, const char *why, int64_t now);
 /// RECYCLE: `worker` says that it has grown.
 void router_recycle_report(struct router *router, struct worker *worker,
                            const struct message *message, int64_t now);
@@ -510,6 +517,16 @@ void router_recycle_ready(struct router *router, struct worker *worker, int64_t 
 void router_recycle_lost(struct router *router, struct worker *worker);
 /// A slot of `worker` is free: if it retires and that was its last call, it is told to go.
 void router_recycle_vacated(struct router *router, struct worker *worker, int64_t now);
+
+// router_gpu.c
+/// It said that its GPU has failed / that there is none for it, before it ended.
+bool router_gpu_failed(const struct worker *worker);
+bool router_gpu_missing(const struct worker *worker);
+/// The error of a call that it had entered then; it is in its slot still.
+struct payload *router_gpu_fault(struct router *router, struct call *call);
+/// It has answered a call.
+void router_gpu_answered(struct router *router, struct worker *worker,
+                         const struct message *message, int64_t now);
 
 // router_scale.c
 struct autoscale_options;

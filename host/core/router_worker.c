@@ -8,6 +8,7 @@
 // A death before ready, or soon after it while idle and without one finished call, is charged to
 // the deployment (crash loop); a death in a call to the call. Mixing the two would let one bad call
 // take a healthy deployment down.
+#include <errno.h>
 #include <string.h>
 
 #include "cursor.h"
@@ -47,7 +48,8 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->started_at = now;
   worker->parked = false;
   worker->killed = worker->leaving = worker->tainted = worker->retiring = false;
-  worker->mark = 0;
+  worker->mark = worker->memory_errors = 0;
+  worker->mark_why = NULL;
   worker->unanswered = worker->bad_answers = 0;
   worker->finished = worker->entered = 0;
   worker->round_trip = 0;
@@ -304,7 +306,11 @@ static struct payload *describe_loss(const struct deployment *deployment,
   struct error_writer writer;
   error_begin(&writer, reason == LOST_START ? ERROR_ENGINE_ERROR : ERROR_WORKER_LOST, EXECUTED_NO,
               true, "router");
-  if (reason == LOST_START)
+  if (router_gpu_missing(worker))
+    error_message(&writer,
+                  "no GPU of this machine is left for worker %u: each was lost by a worker before",
+                  worker->number);
+  else if (reason == LOST_START)
     error_message(&writer, "the process of a worker could not be started: %s", strerror(code));
   else if (reason == LOST_SIGNAL)
     error_message(&writer, "worker %u was ended by signal %d before it was ready", worker->number,
@@ -321,7 +327,13 @@ static struct payload *describe_loss(const struct deployment *deployment,
   return error_end(&writer);
 }
 
+// The next process would find the same script, or the same device.
+static bool is_hopeless(const struct worker *worker) {
+  return worker->phase == PHASE_BUNDLE || router_gpu_missing(worker);
+}
+
 // Counts a failure against the deployment and returns the seconds until the next try in this place.
+// A place without a GPU is no crash loop: it is looked at now and then.
 static double charge(struct router *router, struct worker *worker, enum lost_reason reason,
                      int code, int64_t now) {
   struct deployment *deployment = deployment_of(router, worker);
@@ -329,13 +341,13 @@ static double charge(struct router *router, struct worker *worker, enum lost_rea
   deployment->failure = worker->goodbye ? payload_ref(worker->goodbye)
                                         : describe_loss(deployment, worker, reason, code);
   deployment->failure_phase = worker->phase;
+  if (deployment->ready && router_gpu_missing(worker)) return (double)kCanary / 1e9;
   if (deployment->failure_count &&
       now - deployment->failures[(deployment->failure_count - 1) % CRASH_LOOP] > kForget)
     deployment->failed_starts = 0;
   deployment->failures[deployment->failure_count++ % CRASH_LOOP] = now;
   double delay = backoff(router, kBackoffFirst, kBackoffMost, deployment->failed_starts++);
-  bool hopeless = worker->phase == PHASE_BUNDLE;  // the next process would load the same script
-  if (deployment->ready || !(hopeless || in_crash_loop(deployment, now))) return delay;
+  if (deployment->ready || !(is_hopeless(worker) || in_crash_loop(deployment, now))) return delay;
   fail_deployment(router, deployment, now);
   deployment->canary = now + kCanary;
   return (double)kCanary / 1e9;
@@ -391,6 +403,7 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   bool ours =
       worker->state == WORKER_LOST || worker->state == WORKER_DRAINING;  // it was told to go
   worker->entered = entered;
+  if (reason == LOST_START && code == ENODEV) worker->phase = PHASE_NO_DEVICE;
   router_metrics_lost(worker, reason);
   timers_cancel(&router->timers, &worker->timer);
   timers_cancel(&router->timers, &worker->heartbeat);
@@ -404,6 +417,14 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   router_recycle_next(router, deployment, now);
   router_scale_soon(router, deployment, now);
   router_dispatch(router, deployment, now);
+}
+
+const char *worker_status_text(const struct worker_status *status) {
+  static const char *const texts[] = {"none", "starting", "ready", "draining", "waiting", "lost"};
+  if (status->state == WORKER_READY && status->parked) return "parked";
+  if (status->state != WORKER_BACKOFF) return texts[status->state];
+  if (status->phase == PHASE_NO_DEVICE) return "no_device";
+  return status->phase == PHASE_UNSUPPORTED ? "unsupported" : texts[status->state];
 }
 
 // ---- time ----

@@ -8,8 +8,6 @@
 #include "wait.h"
 
 static const char *const kDeploymentStates[] = {"starting", "ready", "failed", "draining"};
-static const char *const kWorkerStates[] = {"none",     "starting", "ready",
-                                            "draining", "waiting",  "lost"};
 
 static void field_text(struct buffer *out, const char *key, const char *text) {
   pack_text(out, key);
@@ -46,8 +44,7 @@ static void pack_worker(const struct served *served, uint32_t first, uint32_t pl
   char text[160];
   bool is_explained = hub_explain(served->server->hub, first + place, text, sizeof text);
   pack_map(out, (pid > 0 ? 8U : 7U) + is_explained);
-  bool parked = status.state == WORKER_READY && status.parked;
-  field_text(out, "state", parked ? "parked" : kWorkerStates[status.state]);
+  field_text(out, "state", worker_status_text(&status));
   field_number(out, "place", place);
   if (pid > 0) field_number(out, "pid", pid);
   if (is_explained) field_text(out, "process", text);

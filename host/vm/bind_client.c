@@ -240,8 +240,6 @@ static int l_cancel(lua_State *L) {
 // ---- what is going on ----
 
 static const char *const kDeploymentStates[] = {"starting", "ready", "failed", "draining"};
-static const char *const kWorkerStates[] = {"none",     "starting", "ready",
-                                            "draining", "waiting",  "lost"};
 
 static void set_number(lua_State *L, const char *key, double value) {
   lua_pushnumber(L, value);
@@ -256,7 +254,8 @@ static bool push_worker(lua_State *L, struct session *session, uint32_t number, 
   if (!session_worker(session, number, &status, &pid)) return false;
   if (!status.wanted && status.state == WORKER_NONE) return false;  // a spare place
   lua_createtable(L, 0, 8);
-  lua_pushstring(L, kWorkerStates[status.state]);
+  status.parked = false;  // a word for operators
+  lua_pushstring(L, worker_status_text(&status));
   lua_setfield(L, -2, "state");
   if (pid > 0) set_number(L, "pid", pid);
   set_number(L, "place", place);
