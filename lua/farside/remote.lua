@@ -42,6 +42,11 @@ local function some_names(value)
   end
 end
 
+local function a_device(value)
+  if type(value) == 'boolean' or value == 'cpu' then return end
+  if type(value) ~= 'string' or not value:find '^cuda:%d+$' then return "true, 'cpu' or a GPU like 'cuda:0'" end
+end
+
 --- The options of app.remote.
 Remote.OPTIONS = {
   name = check.name,
@@ -60,6 +65,7 @@ Remote.OPTIONS = {
   max_rss = check.size,                  -- one that has more resident after a call of it is replaced
   idempotent = check.a 'boolean',
   batch = check.a 'table',  -- see batch.lua
+  device = a_device,  -- where tensors among its arguments arrive; true: on the device of its worker
   retry_on = some_names,  -- errors after which an idempotent call is tried again: their names, or registered classes
 }
 
@@ -115,6 +121,17 @@ local function check_dataset(self)
   return nil
 end
 
+--- The function as it is called. One with `device` gets its tensors there; the library of tensors is loaded when the first
+-- call comes.
+local function entry_of(func, device)
+  if not device then return func end
+  local entry
+  return function(...)
+    entry = entry or require('farside.tensor.arrival').bring(func, device)
+    return entry(...)
+  end
+end
+
 --- Makes the handle of a function. Options are checked, the function is a Lua function.
 ---@return table? handle
 ---@return string? problem with the place of the function
@@ -127,7 +144,7 @@ function Remote.new(deployment, func, options, name)
     options = options,
     position = check.where_defined(func),
     _deployment = deployment,
-    _func = func,
+    _entry = entry_of(func, options.device),
     _names = names,
     _numbers = {},
     _is_open = is_open,
@@ -153,7 +170,7 @@ end
 
 --- What a worker calls.
 function Remote:entry()
-  return self._func
+  return self._entry
 end
 
 --- Bytes, or nil.
@@ -367,7 +384,7 @@ end
 function Remote:here(...)
   check_self(self, 'here')
   if self.options.batch then return batch.here(self, ...) end
-  return self._func(...)
+  return self._entry(...)
 end
 
 local MAX_KEY = 255

@@ -61,6 +61,10 @@ describe('the README', function()
     assert.equal('20\tf32\nexit 0\n', run 'scale.lua')
   end)
 
+  it('shows a function that computes where its worker has a device', function()
+    assert.equal('3\tcpu\nexit 0\n', run 'guess.lua')
+  end)
+
   it('shows a batch in which one call fails alone', function()
     local text = run 'lengths.lua'
     assert.truthy(text:match('^4\tfalse\t[^\n]*lengths.lua:10: no text [^\n]*\nexit 0\n$'), text)

@@ -4,7 +4,7 @@ local HEAD = "local farside = require 'farside'\nlocal app = farside.deployment 
 local SQUARE = 'local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)\n'
 
 local ALL = '; expected one of batch, benchmark_concurrency, benchmark_dataset, benchmark_generator, benchmark_runs, '
-  .. 'benchmark_warmup, concurrency, idempotent, interrupt_safe, max_calls, max_queue_time, max_rss, name, queue_timeout, retry_on, timeout, workload_calculator'
+  .. 'benchmark_warmup, concurrency, device, idempotent, interrupt_safe, max_calls, max_queue_time, max_rss, name, queue_timeout, retry_on, timeout, workload_calculator'
 
 local native
 
@@ -36,6 +36,10 @@ describe('a deploy script', function()
     { 'an option with a typo', 'app.remote { benchmark_datset = {} }',
       "deploy.lua:3: app.remote: unknown option 'benchmark_datset'; did you mean 'benchmark_dataset'?" },
     { 'an option nobody knows', 'app.remote { gpu = 1 }', "deploy.lua:3: app.remote: unknown option 'gpu'" .. ALL },
+    { 'a device with a typo', 'app.remote { devcie = true }',
+      "deploy.lua:3: app.remote: unknown option 'devcie'; did you mean 'device'?" },
+    { 'a device that is none', 'app.remote { device = "gpu" }',
+      "deploy.lua:3: app.remote: device: expected true, 'cpu' or a GPU like 'cuda:0', got the string \"gpu\"" },
     { 'an option by position', 'app.remote { 5 }', 'deploy.lua:3: app.remote: unknown option the number 1' .. ALL },
     { 'no options', 'app.remote(5)', 'deploy.lua:3: app.remote: expected a table of options, got the number 5' },
     { 'a C function', 'app.remote(print)',

@@ -45,6 +45,11 @@ local function find_device(what, value)
   return device
 end
 
+--- The device of this process: on a worker its GPU, 'cuda:0', where it has one; else 'cpu'.
+function M.device()
+  return backends.own()
+end
+
 -- Memory --------------------------------------------------------------------------------------------------------------
 
 --- Bytes of a device ('cpu' without another) in use by tensors, in memory kept for the next, in use at most so far, as
