@@ -68,11 +68,14 @@ void router_eject_weigh(struct router *router, struct deployment *deployment) {
 
 // ---- from state to state ----
 
-static void become(struct router *router, struct worker *worker, enum worker_standing standing) {
+static void become(struct router *router, struct worker *worker, enum worker_standing standing,
+                   int64_t now) {
+  struct deployment *deployment = router->deployments[worker->deployment];
   worker->standing = standing;
   worker->good_calls = 0;
   router_outlook_changed(router, worker);
-  router_eject_weigh(router, router->deployments[worker->deployment]);
+  router_eject_weigh(router, deployment);
+  router_scale_soon(router, deployment, now);
 }
 
 static void eject(struct router *router, struct worker *worker, const char *why, int64_t now) {
@@ -85,13 +88,13 @@ static void eject(struct router *router, struct worker *worker, const char *why,
   router_log(router, worker->deployment, "worker %u gets no calls for %.0f s: %s", worker->number,
              to_seconds(time), why);
   timers_set(&router->timers, &worker->probation, now + time);
-  become(router, worker, STANDING_EJECTED);
+  become(router, worker, STANDING_EJECTED, now);
 }
 
 void router_eject_timer(struct router *router, struct worker *worker, int64_t now) {
   router_log(router, worker->deployment, "worker %u is tried again, with one call at a time",
              worker->number);
-  become(router, worker, STANDING_PROBATION);
+  become(router, worker, STANDING_PROBATION, now);
   router_dispatch(router, router->deployments[worker->deployment], now);
 }
 
@@ -101,7 +104,7 @@ static void good(struct router *router, struct worker *worker, int64_t now) {
   router_log(router, worker->deployment, "worker %u does well and is trusted again",
              worker->number);
   worker->trusted_at = now;
-  become(router, worker, STANDING_TRUSTED);
+  become(router, worker, STANDING_TRUSTED, now);
 }
 
 // ---- faults ----

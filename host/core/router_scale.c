@@ -8,6 +8,8 @@
 //
 // Parked are the slowest, and stopped of those parked the slowest that is old enough. A start is
 // never called off; a place whose start has failed and waits for another try is given up first.
+// One that is ejected (router_eject.c) carries next to nothing, so that others are started for its
+// part of the load; it is the slowest of all.
 // Recycling goes on beside it: a retiree and its substitute count as one, and neither is stopped.
 //
 // A step is due at most every 250 ms, when something has changed that it can do something about; at
@@ -23,6 +25,7 @@ static const int64_t kStep = 250 * NANOSECONDS_PER_MILLISECOND;
 // Of a queue so many calls are looked at; the others are taken to be like them.
 enum { LOOK_AT = 256 };
 static const double kStartWeight = 0.25;  // of one start in what is known of them
+static const double kLeast = 1e-3;        // speed; and of its speed, what one who is ejected has
 
 struct scale {
   struct timer timer;
@@ -91,7 +94,6 @@ static void update_scores(const struct router *router, struct scale *scale) {
 // In typical workers. Functions count alike: which of them is called may change at any time.
 static double speed(const struct scale *scale, const struct deployment *deployment,
                     const struct worker *worker) {
-  static const double kLeast = 1e-3;
   double sum = 0;
   uint32_t known = 0;
   for (uint32_t f = 0; f < deployment->function_count; f++) {
@@ -101,6 +103,21 @@ static double speed(const struct scale *scale, const struct deployment *deployme
   }
   if (!known) return 1;
   return sum / known > kLeast ? sum / known : kLeast;
+}
+
+// By which workers are ordered. Also where no ejection counts those who are not ejected come first:
+// that few of the active ones look good is no reason to leave a good one parked.
+static double rank(const struct scale *scale, const struct deployment *deployment,
+                   const struct worker *worker) {
+  double one = speed(scale, deployment, worker);
+  return worker->standing == STANDING_EJECTED ? kLeast * one : one;
+}
+
+// What it carries.
+static double capacity(const struct scale *scale, const struct deployment *deployment,
+                       const struct worker *worker) {
+  if (deployment->panics) return speed(scale, deployment, worker);
+  return rank(scale, deployment, worker);
 }
 
 static void insert_speed(double *speeds, uint32_t count, double one) {
@@ -146,7 +163,7 @@ static struct autoscale_view view_of(const struct router *router, struct scale *
       view.starting++;
       continue;
     }
-    insert_speed(scale->speeds, view.ready++, speed(scale, deployment, worker));
+    insert_speed(scale->speeds, view.ready++, capacity(scale, deployment, worker));
     view.active += !worker->parked;
   }
   look_at_queue(deployment, scale, &view, now);
@@ -159,14 +176,14 @@ static struct autoscale_view view_of(const struct router *router, struct scale *
 static struct worker *find(const struct router *router, const struct scale *scale, bool parked) {
   const struct deployment *deployment = deployment_of(router, scale);
   struct worker *best = NULL;
-  double best_speed = 0;
+  double best_rank = 0;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = place(router, deployment, i);
     if (!worker->wanted || !is_alive(worker) || worker->parked != parked) continue;
-    double one = speed(scale, deployment, worker);
-    if (best && (parked ? one <= best_speed : one > best_speed)) continue;
+    double one = rank(scale, deployment, worker);
+    if (best && (parked ? one <= best_rank : one > best_rank)) continue;
     best = worker;
-    best_speed = one;
+    best_rank = one;
   }
   return best;
 }
@@ -189,7 +206,7 @@ static bool swap(struct router *router, const struct scale *scale) {
   const struct deployment *deployment = deployment_of(router, scale);
   struct worker *fast = find(router, scale, true), *slow = find(router, scale, false);
   if (!fast || !slow) return false;
-  if (speed(scale, deployment, fast) <= kWorth * speed(scale, deployment, slow)) return false;
+  if (rank(scale, deployment, fast) <= kWorth * rank(scale, deployment, slow)) return false;
   set_parked(router, fast, false);
   set_parked(router, slow, true);
   return true;
@@ -276,7 +293,7 @@ static struct worker *dispensable(const struct router *router, const struct scal
       if (at < *again) *again = at;
       continue;
     }
-    double one = speed(scale, deployment, worker);
+    double one = rank(scale, deployment, worker);
     if (slowest && one > least) continue;
     slowest = worker;
     least = one;

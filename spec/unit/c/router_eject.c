@@ -1,28 +1,15 @@
 // Checks of host/core/router_eject.c.
 #include "scene.h"
 
-static struct payload *error_of(const char *name) {
-  struct error_writer writer;
-  error_begin(&writer, ERROR_REMOTE_ERROR, EXECUTED_YES, false, "worker");
-  error_message(&writer, "no");
-  error_string(&writer, "type", name);
-  return error_end(&writer);
-}
-
-static void drop_answers(struct scene *scene) {
-  struct message answer;
-  while (scene_answers(scene, &answer)) payload_unref(answer.body);
-}
-
 static void ends(struct scene *scene, uint32_t worker, struct message call, const char *error,
                  int64_t time) {
   call.type = error ? MESSAGE_ERROR : MESSAGE_RESULT;
   call.epoch = EPOCH;
   call.elapsed = time;
-  call.body = error ? error_of(error) : NULL;
+  call.body = error ? scene_raised(error) : NULL;
   scene->now += time;
   scene_worker_says(scene, worker, &call);
-  drop_answers(scene);
+  scene_drop_answers(scene);
 }
 
 static bool has_call(struct scene *scene, uint32_t worker) {
@@ -98,7 +85,7 @@ static void deaths(void) {
                            call.sequence, scene.now);
     }
     scene_gather(&scene);
-    drop_answers(&scene);
+    scene_drop_answers(&scene);
     scene_pass(&scene, SECONDS(2));
     EXPECT(scene_starts(&scene, 0));
     scene_reports(&scene, 0, MANIFEST, 1, 1000);

@@ -196,6 +196,117 @@ static void parks_the_slowest(void) {
   scene_close(&scene);
 }
 
+static enum worker_standing standing(struct scene *scene, uint32_t worker) {
+  struct worker_status status;
+  EXPECT(router_worker_status(scene->router, worker, &status));
+  return status.standing;
+}
+
+// One call for each of `active` workers: the one of `worker` ends in a fault, until it is ejected.
+static void eject(struct scene *scene, uint32_t active, uint32_t worker) {
+  for (int rounds = 0; standing(scene, worker) != STANDING_EJECTED; rounds++) {
+    EXPECT(rounds < 20);
+    for (uint32_t i = 0; i < active; i++) call(scene, 1);
+    for (uint32_t i = 0; i < 5; i++) {
+      struct message one;
+      if (!scene_sends(scene, i, MESSAGE_CALL, &one)) continue;
+      one.type = i == worker ? MESSAGE_ERROR : MESSAGE_RESULT;
+      one.epoch = EPOCH;
+      one.body = i == worker ? scene_raised("GpuFault") : NULL;
+      scene_worker_says(scene, i, &one);
+    }
+    scene_drop_answers(scene);
+  }
+}
+
+static void ejected_carries_nothing(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(4);
+  options.min_load = 150;
+  deploy(&scene, &options, &kPlain);
+  becomes_ready(&scene, 0);
+  scene_pass(&scene, SECONDS(1));
+  becomes_ready(&scene, 1);
+  scene_pass(&scene, SECONDS(300));
+  EXPECT(!scene_starts(&scene, 2));
+  eject(&scene, 2, 0);
+  scene_tick(&scene);
+  EXPECT(scene_starts(&scene, 2));
+  scene_close(&scene);
+}
+
+static void ejected_is_parked(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(3);
+  options.cold_workers = 3;
+  options.min_load = 150;
+  deploy(&scene, &options, &kPlain);
+  for (uint32_t i = 0; i < 3; i++) becomes_ready(&scene, i);
+  scene_pass(&scene, SECONDS(200));
+  EXPECT(!is_parked(&scene, 0) && !is_parked(&scene, 1) && is_parked(&scene, 2));
+  eject(&scene, 2, 0);
+  scene_tick(&scene);
+  EXPECT(is_parked(&scene, 0) && !is_parked(&scene, 1) && !is_parked(&scene, 2));
+  scene_close(&scene);
+}
+
+// The only active one is ejected, which does not count; yet a good one is parked.
+static void ejected_alone(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(2);
+  open_parked(&scene, &options, &kPlain);
+  eject(&scene, 1, 0);
+  scene_tick(&scene);
+  EXPECT(is_parked(&scene, 0) && !is_parked(&scene, 1));
+  scene_close(&scene);
+}
+
+static void ejected_is_stopped(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(3);
+  options.cold_workers = 2;
+  deploy(&scene, &options, &kPlain);
+  becomes_ready(&scene, 0);
+  becomes_ready(&scene, 1);
+  uint64_t calls[40];
+  for (int i = 0; i < 40; i++) calls[i] = call(&scene, 200);
+  scene_pass(&scene, SECONDS(1));
+  becomes_ready(&scene, 2);
+  scene_tick(&scene);
+  for (uint32_t i = 0; i < 3; i++)
+    scene_reply(&scene, i, scene_dispatched(&scene, i), MESSAGE_RESULT);
+  for (int i = 3; i < 40; i++) scene_cancel(&scene, calls[i]);
+  for (uint32_t i = 0; i < 3; i++)
+    while (!scene_is_given_nothing(&scene, i))
+      scene_reply(&scene, i, scene_dispatched(&scene, i), MESSAGE_RESULT);
+  scene_pass(&scene, SECONDS(45));
+  EXPECT_EQUAL(3, status_of(&scene).active);
+  eject(&scene, 3, 0);
+  scene_pass(&scene, SECONDS(25));
+  EXPECT(standing(&scene, 0) == STANDING_EJECTED);
+  EXPECT(scene_sends(&scene, 0, MESSAGE_DRAIN, NULL));
+  EXPECT_EQUAL(2, status_of(&scene).workers);
+  scene_close(&scene);
+}
+
+static void panic_has_them_back(void) {
+  struct scene scene;
+  struct autoscale_options options = plain(5);
+  options.min_load = 250;
+  deploy(&scene, &options, &kPlain);
+  for (uint32_t i = 0; i < 3; i++) {
+    becomes_ready(&scene, i);
+    scene_pass(&scene, SECONDS(11));
+  }
+  eject(&scene, 3, 0);
+  scene_tick(&scene);
+  EXPECT(scene_starts(&scene, 3));  // of 4 one is bad
+  eject(&scene, 3, 1);              // of those that are ready two of three: then none counts
+  scene_pass(&scene, SECONDS(15));
+  EXPECT(!scene_starts(&scene, 4));
+  scene_close(&scene);
+}
+
 static void to_zero_and_back(void) {
   struct scene scene;
   struct autoscale_options options = plain(2);
@@ -380,6 +491,12 @@ static const struct check checks[] = {
     {"A10: has a parked worker take a call in the step in which it comes", in_the_same_step},
     {"lets a worker that is parked finish its calls", finishes_its_calls},
     {"parks the slowest", parks_the_slowest},
+    {"has another one started for the part of one that is ejected", ejected_carries_nothing},
+    {"parks one that is ejected, and has another take its place", ejected_is_parked},
+    {"does not keep an ejected one active beside a good one that is parked", ejected_alone},
+    {"stops one that is ejected first", ejected_is_stopped},
+    {"A16: counts all workers where so many are ejected that it does not count",
+     panic_has_them_back},
     {"A10: scales to zero and back", to_zero_and_back},
     {"A10: starts a worker for a call that comes while the last one goes", while_the_last_goes},
     {"A10: stops no worker while a call runs, however long", runs_when_idle},

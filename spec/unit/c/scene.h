@@ -146,6 +146,12 @@ static inline bool scene_is_silent(struct scene *scene) {
   return !scene_find(scene, ROUTER_SEND, ROUTER_NONE, 0);
 }
 
+/// Takes all answers for clients.
+static inline void scene_drop_answers(struct scene *scene) {
+  struct message answer;
+  while (scene_answers(scene, &answer)) payload_unref(answer.body);
+}
+
 // ---- clients ----
 
 /// Makes a call of PEER; the number of the call is its id's counter. Unless it brings a body of its
@@ -228,6 +234,15 @@ static inline void scene_reply(struct scene *scene, uint32_t worker, struct mess
   call.type = (uint8_t)type;
   call.body = type == MESSAGE_RESULT || type == MESSAGE_ERROR ? payload_copy("\x91\x19", 2) : NULL;
   scene_worker_says(scene, worker, &call);
+}
+
+/// The body of an error that a function raised, of such a type.
+static inline struct payload *scene_raised(const char *type) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_REMOTE_ERROR, EXECUTED_YES, false, "worker");
+  error_message(&writer, "no");
+  error_string(&writer, "type", type);
+  return error_end(&writer);
 }
 
 static inline void scene_lost(struct scene *scene, uint32_t worker, enum lost_reason reason,
