@@ -1,0 +1,114 @@
+--- cuda [--quick] [--record]: the kernels as fractions of what the machine allows, measured in the same run. On a GPU, if there
+-- is one: the time in which it copies as many bytes as an operation has to move. On the processor: the time of a plain loop in
+-- C. One thread each. What a kernel makes is held against what the loop makes; only a wrong result makes the exit code 1. With
+-- --record the table goes into spec/bench/RESULTS.md, under the name of the card or the processor. --quick measures nothing
+-- well: it takes small arrays, once.
+local ffi = require 'ffi'
+local libraries = require 'farside.cuda.library'
+local Arrays = require 'spec.bench.cuda.arrays'
+local launches = require 'spec.bench.cuda.launches'
+local record = require 'spec.bench.cuda.record'
+local streaming = require 'spec.bench.cuda.streaming'
+
+local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
+
+local options = {}
+for _, word in ipairs(arg) do
+  local name = word:match '^%-%-(%l+)$'
+  if name ~= 'quick' and name ~= 'record' then
+    io.stderr:write(('%s is not an option: cuda [--quick] [--record]\n'):format(word))
+    os.exit(64)
+  end
+  options[name] = true
+end
+
+local function open_plain()
+  local file = assert(io.open('spec/bench/cuda/plain.h'))
+  local text = file:read('*a'):gsub('#[^\n]*', '')
+  file:close()
+  ffi.cdef(text)
+  return ffi.load(('%s/bench/libplain.so'):format(BUILD:find('^/') and BUILD or './' .. BUILD))
+end
+
+local C = assert(libraries.find())
+local plain = open_plain()
+local on_gpu = ffi.string(C.device_kind()) == 'cuda'
+C.device_threads(1)
+local arrays = Arrays.new(C, plain)
+
+local ROUNDS = options.quick and 1 or 7
+local LEAST_S = options.quick and 0 or (on_gpu and 0.02 or 0.01) -- that a measurement takes
+local COLUMNS = 1024
+local ROWS = options.quick and 16 or on_gpu and 2 ^ 16 or 2 ^ 13
+
+local function median(values)
+  table.sort(values)
+  return values[math.ceil(#values / 2)]
+end
+
+-- Seconds per call of `f`, done so many times.
+local function clock(f, count)
+  arrays:check(C.device_synchronize())
+  local start = plain.plain_now()
+  for _ = 1, count do f() end
+  arrays:check(C.device_synchronize())
+  return (plain.plain_now() - start) / count
+end
+
+local function calibrate(f)
+  local count = 1
+  while clock(f, count) * count < LEAST_S do count = count * 2 end
+  return count
+end
+
+-- Both in turn: whatever else the machine does then meets both. Returns seconds of each, and the second as a part of the first.
+local function compare(own, limit)
+  local own_count, limit_count = calibrate(own), calibrate(limit)
+  local of_own, of_limit, ratios = {}, {}, {}
+  for i = 1, ROUNDS do
+    of_own[i], of_limit[i] = clock(own, own_count), clock(limit, limit_count)
+    ratios[i] = of_limit[i] / of_own[i]
+  end
+  return median(of_own), median(of_limit), median(ratios)
+end
+
+local rows, wrong = {}, 0
+
+local function add(row)
+  if row.aim then row.missed = row.relation == '<=' and row.ratio > row.aim or row.relation == '>=' and row.ratio < row.aim end
+  rows[#rows + 1] = row
+  print(record.line(row))
+end
+
+local function copy_of(bytes)
+  local from, to = arrays:empty('u8', bytes), arrays:empty('u8', bytes)
+  return function() arrays:check(C.device_copy(to.device, from.device, bytes, nil)) end
+end
+
+local function run(case)
+  local own, loop, out, bytes = case.make()
+  arrays:check(own())
+  loop()
+  local difference = out:difference()
+  if difference > case.tolerance then
+    print(('WRONG: %s: it differs from the plain loop by %g, and %g is allowed'):format(case.name, difference, case.tolerance))
+    wrong = wrong + 1
+  end
+  local seconds, limit, ratio = compare(own, on_gpu and copy_of(math.ceil(bytes / 2)) or loop)
+  add { name = case.name, seconds = seconds, limit = limit, rate = bytes / seconds, ratio = ratio, relation = '>=', aim = case.aim }
+  arrays:free()
+end
+
+local properties = ffi.new('struct device_properties')
+arrays:check(C.device_describe(0, properties))
+local device = ffi.string(properties.name)
+print(('%s; the limit is %s'):format(device, on_gpu and 'a copy of as many bytes on the device' or 'a plain loop, one thread'))
+print(record.HEAD)
+for _, case in ipairs(streaming(C, plain, arrays, ROWS, COLUMNS)) do run(case) end
+for _, row in ipairs(launches(C, plain, arrays, on_gpu, options.quick)) do add(row) end
+
+local missed = 0
+for _, row in ipairs(rows) do missed = missed + (row.missed and 1 or 0) end
+print(('%d of %d below what was aimed at; %d wrong'):format(missed, #rows, wrong))
+if options.record then record.write('spec/bench/RESULTS.md', device, on_gpu, rows) end
+os.exit(wrong == 0 and 0 or 1)
