@@ -37,7 +37,9 @@ end)
 
 local far = app.remote { device = 'cuda:99' } (function(x) return x.device end)
 
-return { app = app, double = double, where = where, host = host, plain = plain, rows = rows, sums = sums, far = far }
+local full = app.remote(function() return tensor.empty({ 2 ^ 45 }, 'u8', tensor.device()) end)
+
+return { app = app, full = full, double = double, where = where, host = host, plain = plain, rows = rows, sums = sums, far = far }
 ]]
 
 local function prints(expected, text)
@@ -81,6 +83,17 @@ describe('a function with a device', function()
       local _, e = pcall(d.far, tensor.ones { 1 })
       print(e.name, e.executed, tostring(e):find('cuda:99', 1, true) ~= nil or tostring(e):find('libfarside_cuda', 1, true) ~= nil)
       print(d.host(tensor.ones { 1 }))
+    ]])
+  end)
+
+  it('whose device has no memory left raises in the call, and the worker goes on', function()
+    prints('RemoteError\tyes\ttrue\ntrue\n', [[
+      d.double(tensor.ones { 1 })
+      local before = d.app.status().workers[1].pid
+      local _, e = pcall(d.full)
+      print(e.name, e.executed, tostring(e):find('35184372088832 bytes', 1, true) ~= nil)
+      d.double(tensor.ones { 1 })
+      print(d.app.status().workers[1].pid == before)
     ]])
   end)
 end)

@@ -44,7 +44,7 @@ end
 function M.bring(func, device)
   local name = device ~= true and backends.device(device)
   return function(...)
-    return func(M.move(name or backends.own(), ...))
+    return func(M.move(name or backends.preferred(), ...))
   end
 end
 

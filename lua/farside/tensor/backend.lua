@@ -109,9 +109,12 @@ function M.find(name)
   return backend, problem
 end
 
+local preferred  -- once it was asked for
+
 --- The device that is meant where none is named: the first GPU, or the processor where there is none.
 function M.preferred()
-  return M.find 'cuda:0' and 'cuda:0' or 'cpu'
+  preferred = preferred or M.find 'cuda:0' and 'cuda:0' or 'cpu'
+  return preferred
 end
 
 --- Those that were asked for so far, by name.
@@ -126,17 +129,9 @@ function M.of(name)
   return backend
 end
 
-local own  -- the device of this process, once it was asked for
-
---- The device that this process computes on by default: its first GPU, else the processor.
-function M.own()
-  own = own or M.find 'cuda:0' and 'cuda:0' or 'cpu'
-  return own
-end
-
 --- Lets a library stand for a device: for specs of what happens on devices where there is none.
 function M.put(name, library)
-  own = nil
+  preferred = nil
   backends[name] = library and new_backend(name, 'cuda', 0, library) or nil
 end
 

@@ -47,7 +47,7 @@ end
 
 --- The device of this process: on a worker its GPU, 'cuda:0', where it has one; else 'cpu'.
 function M.device()
-  return backends.own()
+  return backends.preferred()
 end
 
 -- Memory --------------------------------------------------------------------------------------------------------------

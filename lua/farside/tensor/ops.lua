@@ -30,7 +30,7 @@ local function view(number, tensor, stream)
     result.shape[i - 1] = shape[i]
     result.stride[i - 1] = strides[i]
   end
-  storages.touch(tensor._storage, stream)
+  if tensor.device ~= 'cpu' then storages.touch(tensor._storage, stream) end
   return result
 end
 M.view = view
@@ -203,7 +203,7 @@ local function to_host(self)
     shapes.strides(self.shape), 0)
   transfer(out, source, backend, stream)
   wait.stream(backend, stream)
-  out._storage.used_on = nil
+  storages.settle(out._storage)
   return out
 end
 

@@ -23,14 +23,15 @@ end
 
 --- `source.allocate(bytes)` returns an address (cdata) or nil; `source.free(address)` gives one back.
 --- `source.keep`: bytes that are kept at most. `source.wait(streams)`, if there is one, is called before a block is handed out
---- that was used on other streams, by their addresses as numbers.
-function Pool.new(source)
+--- that was used on other streams, by their addresses as numbers. `source.make_room()`, if there is one, is called when there is
+--- no memory left: it gives back what waits here and elsewhere.
+---@param counts table? bytes { used =, cached =, peak = } of all pools of one memory
+function Pool.new(source, counts)
   local self = setmetatable({
     _source = source,
     _free = {},     -- size -> list of blocks: { address =, used_on = }
-    used = 0,       -- bytes in blocks that are handed out
-    cached = 0,     -- bytes in blocks that wait for the next
-    peak = 0,       -- the most bytes that were handed out at once
+    counts = counts or Pool.new_counts(),
+    _cached = 0,    -- bytes in blocks that wait for the next
     _handed = 0,    -- bytes handed out since the collector ran
     _allowed = HANDED,
     _closed = false,
@@ -43,12 +44,22 @@ function Pool.new(source)
   return self
 end
 
+--- Bytes in blocks that are handed out, in blocks that wait for the next, and handed out at most at once.
+function Pool.new_counts()
+  return { used = 0, cached = 0, peak = 0 }
+end
+
+local function cache(self, bytes)
+  self._cached = self._cached + bytes
+  self.counts.cached = self.counts.cached + bytes
+end
+
 --- Gives blocks back to the source until no more than `keep` bytes are cached.
 function Pool:trim(keep)
   for size, list in pairs(self._free) do
-    while #list > 0 and self.cached > keep do
+    while #list > 0 and self._cached > keep do
       local block = table.remove(list)
-      self.cached = self.cached - size
+      cache(self, -size)
       if next(block.used_on) then self._source.wait(block.used_on) end
       self._source.free(block.address)
     end
@@ -60,15 +71,15 @@ jit.off(Pool.trim)
 
 -- Called by finalizers, which run at any time: a device is not spoken to here, unless it is too much.
 function Pool:_give_back(block, size)
-  self.used = self.used - size
-  if self._closed or self.cached + size > self._source.keep then return self._source.free(block.address) end
+  self.counts.used = self.counts.used - size
+  if self._closed or self._cached + size > self._source.keep then return self._source.free(block.address) end
   local list = self._free[size]
   if not list then
     list = {}
     self._free[size] = list
   end
   list[#list + 1] = block
-  self.cached = self.cached + size
+  cache(self, size)
 end
 
 function Pool:_reuse(size)
@@ -76,7 +87,7 @@ function Pool:_reuse(size)
   local block = list and list[#list]
   if not block then return nil end
   list[#list] = nil
-  self.cached = self.cached - size
+  cache(self, -size)
   if next(block.used_on) then
     self._source.wait(block.used_on)
     block.used_on = {}
@@ -91,14 +102,15 @@ end
 
 function Pool:_collect()
   collectgarbage()
-  self._handed, self._allowed = 0, math.max(HANDED, self.used / 2)
+  self._handed, self._allowed = 0, math.max(HANDED, self.counts.used / 2)
 end
 
 --- Counts bytes that are handed out.
 local function hand_out(self, size)
-  self.used = self.used + size
+  local counts = self.counts
+  counts.used = counts.used + size
   self._handed = self._handed + size
-  if self.used > self.peak then self.peak = self.used end
+  if counts.used > counts.peak then counts.peak = counts.used end
 end
 
 local function take(self, size)
@@ -111,10 +123,11 @@ local function take(self, size)
   end
   block = self:_allocate(size)
   if block then return block end
+  -- What garbage holds, or waits for the next, may be enough.
   self:_collect()
   block = self:_reuse(size)
   if block then return block end
-  self:trim(0)
+  if self._source.make_room then self._source.make_room() else self:trim(0) end
   return self:_allocate(size)
 end
 
@@ -132,7 +145,7 @@ end
 function Pool:adopt(pointer, bytes)
   if self._handed + bytes > self._allowed then self:_collect() end
   hand_out(self, bytes)
-  return ffi.gc(ffi.cast(byte_pointer, pointer), function() self.used = self.used - bytes end)
+  return ffi.gc(ffi.cast(byte_pointer, pointer), function() self.counts.used = self.counts.used - bytes end)
 end
 
 return Pool

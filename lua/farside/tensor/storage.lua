@@ -16,69 +16,91 @@ void free(void *memory);
 
 local ALIGN = 64
 local KEEP = 256 * 1024 ^ 2  -- bytes of the host's memory that wait for the next tensor
+local OUT_OF_MEMORY = 2      -- the CUDA runtime's code
 local new_place = ffi.typeof 'void *[1]'
 
-local host = Pool.new {
+-- device -> address of a stream as a number -> pool; 'pinned' is a stream of its own kind
+local pools = {}
+-- device -> counts of its pools; memory that is pinned for a device is the host's
+local counts = {}
+
+local function counts_of(device)
+  counts[device] = counts[device] or Pool.new_counts()
+  return counts[device]
+end
+
+local host = Pool.new({
   keep = KEEP,
   allocate = function(bytes)
     local place = new_place()
     if ffi.C.posix_memalign(place, ALIGN, bytes) == 0 then return place[0] end
   end,
   free = ffi.C.free,
-}
-
--- device -> address of a stream as a number -> pool; 'pinned' is a stream of its own kind
-local pools = {}
+  make_room = function() M.trim 'cpu' end,
+}, counts_of 'cpu')
 
 local function number_of(stream)
   return tonumber(ffi.cast('uintptr_t', stream))
 end
 
+--- The address in `place`; nil if the device had no memory. What else a status says is raised.
+local function allocated(backend, status, place)
+  if status == 0 then return place[0] end
+  if status ~= OUT_OF_MEMORY then backend:check(status, 'taking memory') end
+  backend.library.device_last_error()
+  return nil
+end
+
+--- Makes `stream` go on behind what other streams were given.
+local function order(backend, others, stream)
+  local library, place = backend.library, new_place()
+  backend:choose()
+  for _, other in pairs(others) do
+    backend:check(library.device_event_new(place, 0), 'making an event')
+    local event = place[0]
+    local status = library.device_event_record(event, other or nil)
+    if status == 0 then status = library.device_stream_wait(stream, event) end
+    library.device_event_free(event)
+    backend:check(status, 'waiting for a stream')
+  end
+end
+
 --- The device's memory in the order of a stream.
 local function new_stream_pool(backend, stream)
   local library, place = backend.library, new_place()
-  return Pool.new {
+  return Pool.new({
     keep = math.huge,
     allocate = function(bytes)
-      backend:enter()
-      if library.device_malloc(place, bytes, stream) == 0 then return place[0] end
-      library.device_last_error()
-      library.device_trim(0)
-      if library.device_malloc(place, bytes, stream) == 0 then return place[0] end
-      library.device_last_error()
+      backend:choose()
+      return allocated(backend, library.device_malloc(place, bytes, stream), place)
     end,
-    free = function(address) library.device_free(address, stream) end,
-    -- What other streams were given comes before what this one is given next.
-    wait = function(others)
-      for _, other in pairs(others) do
-        backend:check(library.device_event_new(place, 0), 'making an event')
-        local event = place[0]
-        local status = library.device_event_record(event, other)
-        if status == 0 then status = library.device_stream_wait(stream, event) end
-        library.device_event_free(event)
-        backend:check(status, 'waiting for a stream')
-      end
+    free = function(address)
+      if backend.kind == 'cuda' then library.device_set(backend.index) end
+      library.device_free(address, stream)
     end,
-  }
+    wait = function(others) order(backend, others, stream) end,
+    make_room = function() M.trim(backend.name) end,
+  }, counts_of(backend.name))
 end
 
 --- Memory of the host that the device copies from and to by itself.
 local function new_pinned_pool(backend)
   local library, place = backend.library, new_place()
-  return Pool.new {
+  return Pool.new({
     keep = KEEP,
     allocate = function(bytes)
-      backend:enter()
-      if library.device_host_malloc(place, bytes) == 0 then return place[0] end
-      library.device_last_error()
+      backend:choose()
+      return allocated(backend, library.device_host_malloc(place, bytes), place)
     end,
     free = function(address) library.device_host_free(address) end,
     wait = function(streams)
+      backend:choose()
       for _, stream in pairs(streams) do
-        backend:check(library.device_stream_synchronize(stream), 'waiting for a stream')
+        backend:check(library.device_stream_synchronize(stream or nil), 'waiting for a stream')
       end
     end,
-  }
+    make_room = function() M.trim 'cpu' end,
+  }, counts_of 'cpu')
 end
 
 local function pool_of(device, key, new, ...)
@@ -87,25 +109,32 @@ local function pool_of(device, key, new, ...)
   return pools[device][key]
 end
 
---- Raises where there is no memory, as any Lua code does that runs out of it; the pool has freed what it could.
-local function out_of_memory(device, bytes, pool)
-  error(('out of memory on %s: a tensor of %.0f bytes; %.0f are in use by others'):format(device, bytes, pool.used), 0)
+--- Raises where there is no memory, though what waited for the next tensor was given back and garbage was collected. The caller
+-- may catch it and go on.
+local function out_of_memory(backend, bytes, used)
+  local what = ('a tensor of %.0f bytes beside %.0f in use'):format(bytes, used)
+  if backend then backend:check(OUT_OF_MEMORY, what) end
+  error(what .. ' on the host: out of memory', 0)
 end
 
-local function take(pool, device, bytes)
+local function take(pool, backend, device, bytes)
   local pointer, used_on = pool:take(bytes)
-  if not pointer then out_of_memory(device, bytes, pool) end
+  if not pointer then out_of_memory(backend, bytes, pool.counts.used) end
   return { pointer = pointer, bytes = bytes, device = device, used_on = used_on }
 end
 
 --- Memory for so many bytes, not filled.
 ---@return table storage { pointer = uint8_t *, bytes =, device = }
 function M.new(device, bytes)
-  if device == 'cpu' then return take(host, device, bytes) end
+  if device == 'cpu' then
+    local storage = take(host, nil, device, bytes)
+    storage.used_on = nil  -- a device that copies from there has done so when it says so
+    return storage
+  end
   local backend = backends.of(device)
   local stream = backend:stream()
   local key = number_of(stream)
-  local storage = take(pool_of(device, key, new_stream_pool, backend, stream), device, bytes)
+  local storage = take(pool_of(device, key, new_stream_pool, backend, stream), backend, device, bytes)
   storage.stream = key
   return storage
 end
@@ -113,13 +142,18 @@ end
 --- Memory of the host which a device reaches without a copy in between.
 function M.pinned(device, bytes)
   local backend = backends.of(device)
-  return take(pool_of(device, 'pinned', new_pinned_pool, backend), 'cpu', bytes)
+  return take(pool_of(device, 'pinned', new_pinned_pool, backend), nil, 'cpu', bytes)
 end
 
 --- Notes that a stream is given work with the storage, if it is not the one that it belongs to.
 function M.touch(storage, stream)
   local key = number_of(stream)
-  if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream end
+  if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
+end
+
+--- Notes that all work with a storage is done.
+function M.settle(storage)
+  for key in pairs(storage.used_on or {}) do storage.used_on[key] = nil end
 end
 
 --- Memory of the host that `keeper` keeps.
@@ -132,24 +166,38 @@ function M.map(pointer, bytes, keeper)
   return { pointer = pointer, bytes = bytes, device = 'cpu', keeper = keeper }
 end
 
---- Bytes in use by tensors of a device, in memory that waits for the next, and in use at most so far.
+--- Bytes in use by tensors of a device, in memory that waits for the next, and in use at most at once so far.
 function M.memory(device)
-  local sum = { used = 0, cached = 0, peak = 0 }
-  for _, pool in pairs(device == 'cpu' and { host } or pools[device] or {}) do
-    for key in pairs(sum) do sum[key] = sum[key] + pool[key] end
-  end
-  return sum
+  local found = counts_of(device)
+  return { used = found.used, cached = found.cached, peak = found.peak }
 end
 
---- Gives memory that waits for the next tensor back to the system.
+--- The pools of one memory: streams have their own, and what is pinned for any device is the host's.
+local function each_pool(device, visit)
+  if device == 'cpu' then visit(host) end
+  for of, list in pairs(pools) do
+    for key, pool in pairs(list) do
+      if (key == 'pinned' and 'cpu' or of) == device then visit(pool) end
+    end
+  end
+end
+
+--- Gives memory that waits for the next tensor back to the system. What is a device's goes there when its streams have come
+-- to where it was given back.
 function M.trim(device)
-  for _, pool in pairs(device == 'cpu' and { host } or pools[device] or {}) do pool:trim(0) end
+  each_pool(device, function(pool) pool:trim(0) end)
+  local backend = device ~= 'cpu' and pools[device] and backends.of(device)
+  if not backend then return end
+  backend:choose()
+  backend:check(backend.library.device_synchronize(), 'waiting for the device')
+  backend:check(backend.library.device_trim(0), 'giving memory back')
 end
 
 --- Forgets the pools of a device: of one that specs made up.
 function M.forget(device)
   M.trim(device)
-  pools[device] = nil
+  M.trim 'cpu'
+  pools[device], counts[device] = nil, nil
 end
 
 return M
