@@ -39,11 +39,25 @@ describe('a tensor in a body', function()
     for _, dtype in ipairs(tensor.dtypes) do
       for _, shape in ipairs { {}, { 0 }, { 1 }, { 7 }, { 2, 0, 3 }, { 3, 1, 2 }, { 1, 2, 1, 2, 1, 2, 1, 2 }, { 97, 103 } } do
         local sent = tensor.zeros(shape, dtype)
-        for i = 0, sent:count() * sent._dtype.size - 1 do ffi.cast('uint8_t *', sent:data())[i] = i * 7 end
+        local bytes = ffi.cast('uint8_t *', sent:data())
+        for i = 0, sent:count() * sent._dtype.size - 1 do bytes[i] = dtype == 'bool' and i % 2 or i * 7 end
         local got = travel(sent)
         assert.same({ dtype, sent.shape, 'cpu' }, { got.dtype, got.shape, got.device })
         assert.is_true(sent:string() == got:string(), dtype .. ' #' .. #shape)
       end
+    end
+  end)
+
+  it('has booleans that are 0 or 1, whatever its sender has', function()
+    for _, count in ipairs { 3, LARGE } do
+      local sent = tensor.zeros({ count }, 'bool')
+      sent:data()[1], sent:data()[2] = 1, 255
+      local payload = refer(sent)
+      for _, bytes in ipairs { payload, payload:tostring() } do
+        local _, got = probe.decode(nil, bytes)
+        assert.equal('\0\1\1' .. ('\0'):rep(count - 3), got:string())
+      end
+      assert.equal(255, sent:data()[2])
     end
   end)
 

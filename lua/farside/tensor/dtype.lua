@@ -172,6 +172,24 @@ for name, dtype in pairs(M.types) do
   M.by_code[dtype.code] = name
 end
 
+--- The first of so many bytes, counted from 0, that is no boolean as kernels rely on it, 0 or 1; nil: all are.
+---@param bytes ffi.cdata* uint8_t *
+local function first_odd(bytes, count, from)
+  for i = from or 0, count - 1 do
+    if bytes[i] > 1 then return i end
+  end
+end
+M.first_odd = first_odd
+
+--- Makes booleans of bytes that come from outside: 0 is false, any other is true. Only what is neither 0 nor 1 is written to.
+function M.make_bools(bytes, count)
+  local odd = first_odd(bytes, count)
+  while odd do
+    bytes[odd] = 1
+    odd = first_odd(bytes, count, odd + 1)
+  end
+end
+
 M.names = { 'f64', 'f32', 'f16', 'bf16', 'i64', 'i32', 'u8', 'bool' }
 
 --- The type of a name, or nil and what is wrong with it.

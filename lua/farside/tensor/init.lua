@@ -218,6 +218,7 @@ local function from_bytes(value, bytes, dtype, shape)
   shape = shape or { count }
   local made = Tensor.empty('cpu', dtype, shape)
   ffi.copy(made:data(), value, bytes)
+  if dtype.name == 'bool' then dtypes.make_bools(made:data(), bytes) end
   return made
 end
 

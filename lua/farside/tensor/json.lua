@@ -4,6 +4,7 @@ local M = {}
 
 local MAX_DEPTH = 8
 local MAX_NUMBER = 2 ^ 53
+local MAX_LIST = 64  -- a list of sizes or offsets is shorter
 
 local Reader = {}
 Reader.__index = Reader
@@ -95,6 +96,7 @@ function Reader:list(depth)
       self:pass ','
       self:peek()
     end
+    self:expect(#list < MAX_LIST, ('at most %d values in a list'):format(MAX_LIST))
     list[#list + 1] = self:value(depth + 1)
   end
   self.at = self.at + 1

@@ -106,7 +106,7 @@ function M.load(path)
   if not name then refuse('expected elements of one of the types %s, got %s', KNOWN,
       files.shown(fields.descr, 1)) end
   if fields.fortran_order ~= 'True' and fields.fortran_order ~= 'False' then
-    refuse('expected True or False as fortran_order, got %s', fields.fortran_order)
+    refuse('expected True or False as fortran_order, got %s', files.shown(fields.fortran_order, 1))
   end
   local shape, problem = shapes.check(fields.shape)
   if not shape then refuse('%s', problem) end

@@ -46,34 +46,37 @@ local function is_list(value)
 end
 
 --- Checks what the header says of one tensor: { dtype, shape, first, last }.
-local function read_entry(name, entry, refuse)
-  if type(entry) ~= 'table' or not entry.keys then refuse('expected an object for %q', name) end
+local function read_entry(key, entry, refuse)
+  local name = files.named(key)
+  if type(entry) ~= 'table' or not entry.keys then refuse('expected an object for %s', name) end
   local fields = entry.values
-  for _, key in ipairs(entry.keys) do
-    if key ~= 'dtype' and key ~= 'shape' and key ~= 'data_offsets' then
-      refuse('expected dtype, shape and data_offsets for %q, got %q', name, key)
+  for _, field in ipairs(entry.keys) do
+    if field ~= 'dtype' and field ~= 'shape' and field ~= 'data_offsets' then
+      refuse('expected dtype, shape and data_offsets for %s, got %s', name, files.named(field))
     end
   end
   local dtype = dtypes.types[DTYPES[fields.dtype]]
   if not dtype then
-    refuse('expected one of the dtypes %s for %q, got %s', KNOWN, name, check.describe(fields.dtype))
+    refuse('expected one of the dtypes %s for %s, got %s', KNOWN, name,
+      type(fields.dtype) == 'string' and files.named(fields.dtype) or check.describe(fields.dtype))
   end
-  if not is_list(fields.shape) then refuse('expected a list of sizes as shape of %q', name) end
+  if not is_list(fields.shape) then refuse('expected a list of sizes as shape of %s', name) end
   local shape, problem = shapes.check(fields.shape)
-  if not shape then refuse('shape of %q: %s', name, problem) end
+  if not shape then refuse('shape of %s: %s', name, problem) end
   local offsets = fields.data_offsets
-  if not is_list(offsets) or #offsets ~= 2 then refuse('expected two numbers as data_offsets of %q', name) end
+  if not is_list(offsets) or #offsets ~= 2 then refuse('expected two numbers as data_offsets of %s', name) end
   local bytes = shapes.count(shape) * dtype.size
   if offsets[2] - offsets[1] ~= bytes then
-    refuse('expected data_offsets of %q that are %.0f bytes apart, for %s of %s, got %.0f and %.0f', name, bytes,
+    refuse('expected data_offsets of %s that are %.0f bytes apart, for %s of %s, got %.0f and %.0f', name, bytes,
       shapes.describe(shape), dtype.name, offsets[1], offsets[2])
   end
-  return { name = name, dtype = dtype, shape = shape, first = offsets[1], last = offsets[2] }
+  return { name = key, dtype = dtype, shape = shape, first = offsets[1], last = offsets[2] }
 end
 
 --- The elements fill what is behind the header.
 local function check_layout(file, start, entries)
-  local sorted = { unpack(entries) }
+  local sorted = {}
+  for i, entry in ipairs(entries) do sorted[i] = entry end
   table.sort(sorted, function(a, b)
     if a.first ~= b.first then return a.first < b.first end
     return a.last < b.last
@@ -81,22 +84,22 @@ local function check_layout(file, start, entries)
   local at = 0
   for _, entry in ipairs(sorted) do
     if entry.first ~= at then
-      file:refuse(start + at, 'expected the elements of a tensor, got %s %q at %.0f', entry.first > at and
-        'a gap before' or 'an overlap with', entry.name, start + entry.first)
+      file:refuse(start + at, 'expected the elements of a tensor, got %s %s at %.0f', entry.first > at and
+        'a gap before' or 'an overlap with', files.named(entry.name), start + entry.first)
     end
     at = entry.last
   end
-  if start + at ~= file.size then
-    file:refuse(start + at, 'expected the end of the file, got %s', start + at < file.size and
-      ('%.0f bytes that belong to no tensor'):format(file.size - start - at) or
-      ('it %.0f bytes too early'):format(start + at - file.size))
+  local more = start + at - file.size
+  if more > 0 then file:refuse(file.size, 'expected %.0f more bytes of elements, got the end of the file', more) end
+  if more < 0 then
+    file:refuse(start + at, 'expected the end of the file, got %.0f bytes that belong to no tensor', -more)
   end
 end
 
 local function read_metadata(object, refuse)
   if type(object) ~= 'table' or not object.keys then refuse('expected an object of texts as %s', METADATA) end
   for key, value in pairs(object.values) do
-    if type(value) ~= 'string' then refuse('expected a text for %q in %s', key, METADATA) end
+    if type(value) ~= 'string' then refuse('expected a text for %s in %s', files.named(key), METADATA) end
   end
   return object.values
 end

@@ -25,11 +25,14 @@ function M.install(codec, Tensor)
   local function give(code, address, bytes, keeper, ...)
     local dtype, shape = dtypes.types[dtypes.by_code[code]], { ... }
     local pointer = ffi.cast(byte_pointer, ffi.cast('uintptr_t', address))
-    if keeper then
+    local is_bool = dtype.name == 'bool'
+    -- The bytes that are kept may be others' too: what is to be changed is copied.
+    if keeper and not (is_bool and dtypes.first_odd(pointer, bytes)) then
       return Tensor.new(storages.adopt(pointer, bytes, keeper), dtype, shape, shapes.strides(shape), 0)
     end
     local made = Tensor.empty('cpu', dtype, shape)
     ffi.copy(made:data(), pointer, bytes)
+    if is_bool then dtypes.make_bools(made:data(), bytes) end
     return made
   end
 
