@@ -195,6 +195,29 @@ int kernel_layernorm(const struct kernel_view *out, const struct kernel_view *in
 int kernel_rmsnorm(const struct kernel_view *out, const struct kernel_view *in,
                    const struct kernel_view *weight, double epsilon, void *stream);
 
+// ---- Choice and order along the last dimension, of fewer than 2^31 rows of fewer than 2^31
+// elements. NaN counts as the largest, -0 as 0, and of equals the first comes first. `values` (of the
+// input's dtype) and `indices` (i64 or i32) have the input's shape but for the last dimension, where
+// they have no more: so many of each row are written. One of the two may be NULL. Indices are those
+// of the input's last dimension, and the first is `first`: 0, or 1 as Lua counts. Workspaces are
+// aligned to 16 bytes.
+
+/// The largest, or the least with `largest` 0, in order. Any number; up to 64 in one pass over the
+/// input.
+uint64_t kernel_topk_workspace(const struct kernel_view *values, const struct kernel_view *indices,
+                               const struct kernel_view *in);
+int kernel_topk(const struct kernel_view *values, const struct kernel_view *indices,
+                const struct kernel_view *in, int largest, int64_t first, void *workspace,
+                uint64_t workspace_size, void *stream);
+
+/// All in order: the least first, or the largest if `descending` is not 0. Of long rows as many are
+/// sorted at a time as the workspace holds, which must be one; the function below says what is best.
+uint64_t kernel_sort_workspace(const struct kernel_view *values, const struct kernel_view *indices,
+                               const struct kernel_view *in);
+int kernel_sort(const struct kernel_view *values, const struct kernel_view *indices,
+                const struct kernel_view *in, int descending, int64_t first, void *workspace,
+                uint64_t workspace_size, void *stream);
+
 // ---- Device. The CPU library has one device, the processor.
 
 struct device_properties {

@@ -155,6 +155,9 @@ inline void __threadfence() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 inline void __threadfence_block() {}
+inline int __popc(uint32_t bits) {
+  return __builtin_popcount(bits);
+}
 
 template <class T>
 T __shfl_sync(uint32_t mask, T value, int from, int width = 32) {

@@ -6,8 +6,10 @@
 
 #ifdef __CUDACC__
 #define SIMT_UNROLL _Pragma("unroll 4")
+#define SIMT_UNROLL_ALL _Pragma("unroll")  // so that an array in it stays in registers
 #else
 #define SIMT_UNROLL
+#define SIMT_UNROLL_ALL
 #endif
 
 // A lane's partner in a merge. Overloaded for what consists of several numbers.

@@ -19,6 +19,7 @@ local storages = require 'farside.tensor.storage'
 local wire = require 'farside.tensor.wire'
 require 'farside.tensor.reduce'
 require 'farside.tensor.rows'
+require 'farside.tensor.select'
 
 local M = {
   is = Tensor.is,

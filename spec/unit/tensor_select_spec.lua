@@ -1,0 +1,103 @@
+-- Choosing and ordering, on the processor and on a made-up device. What the kernels do is held against an oracle in spec/cuda; here
+-- it is what a method does with dimensions, types, devices and mistakes.
+local backends = require 'farside.tensor.backend'
+local libraries = require 'farside.cuda.library'
+local storages = require 'farside.tensor.storage'
+local tensor = require 'farside.tensor'
+
+local DEVICE = 'cuda:5'
+local nan = 0 / 0
+
+setup(function() backends.put(DEVICE, assert(libraries.open 'cpu')) end)
+
+teardown(function()
+  collectgarbage()
+  storages.forget(DEVICE)
+  backends.put(DEVICE, nil)
+end)
+
+local function lists(...)
+  local all = { ... }
+  for i, t in ipairs(all) do all[i] = t:table() end
+  return all
+end
+
+for _, device in ipairs { 'cpu', DEVICE } do
+  describe('on ' .. device .. ' a tensor', function()
+    local function matrix()
+      return tensor.from({ { 3, 1, 2 }, { 4, 6, 5 } }):to(device)
+    end
+
+    it('tells its largest elements and where they are', function()
+      local values, places = matrix():topk(2)
+      assert.same({ device, 'f32', device, 'i64' }, { values.device, values.dtype, places.device, places.dtype })
+      assert.same({ { { 3, 2 }, { 6, 5 } }, { { 1, 3 }, { 2, 3 } } }, lists(values, places))
+      assert.same({ { { 1 }, { 4 } }, { { 2 }, { 1 } } }, lists(matrix():topk(1, 2, { largest = false })))
+      assert.same({ { { 4, 6, 5 } }, { { 2, 2, 2 } } }, lists(matrix():topk(1, 1)))
+      assert.same({ { { 3, 1, 2 } }, { { 1, 1, 1 } } }, lists(matrix():topk(1, -2, { largest = false })))
+      assert.same({ 2, 0 }, matrix():topk(0).shape)
+    end)
+
+    it('is sorted along a dimension, with the places of the elements', function()
+      assert.same({ { { 1, 2, 3 }, { 4, 5, 6 } }, { { 2, 3, 1 }, { 1, 3, 2 } } }, lists(matrix():sort()))
+      assert.same({ { { 4, 6, 5 }, { 3, 1, 2 } }, { { 2, 2, 2 }, { 1, 1, 1 } } }, lists(matrix():sort(1, { descending = true })))
+      assert.same({ { 1, 3, 2 }, { 2, 3, 1 } }, matrix():argsort(-1, { descending = true }):table())
+      assert.same({ { 2, 1 }, { 3, 3 }, { 1, 2 } }, matrix():transpose():argsort(1):table())
+    end)
+
+    it('keeps the order of equals, and has NaN as its largest number', function()
+      local x = tensor.from({ 2, nan, 1, 2, -math.huge, nan, 1 }):to(device)
+      assert.same({ 5, 3, 7, 1, 4, 2, 6 }, x:argsort():table())
+      assert.same({ 2, 6, 1, 4, 3, 7, 5 }, x:argsort(1, { descending = true }):table())
+      local _, places = x:topk(3)
+      assert.same({ 2, 6, 1 }, places:table())
+      _, places = x:topk(3, 1, { largest = false })
+      assert.same({ 5, 3, 7 }, places:table())
+    end)
+
+    it('of any type is ordered, also when it is long', function()
+      for _, dtype in ipairs { 'f64', 'f16', 'bf16', 'i64', 'i32', 'u8' } do
+        local x = tensor.arange(1, 200, 1, dtype, device)
+        assert.same({ 200, 199, 198 }, (x:topk(3)):table())
+        assert.same({ 200, 199, 198 }, x:argsort(1, { descending = true }):slice(1, 1, 3):table())
+      end
+      assert.same({ true, true, false }, (tensor.from { true, false, true }:to(device):sort(1, { descending = true })):table())
+      local long = tensor.random(3):uniform({ 30000 }, { device = device })
+      local sorted = long:sort()
+      assert.is_true(sorted:slice(1, 1, -2):le(sorted:slice(1, 2, -1)):all():item())
+      assert.equal(long:min():item(), sorted[1])
+      assert.equal(long:argmax():item(), select(2, long:topk(100))[1])
+    end)
+  end)
+end
+
+describe('a choice that cannot be', function()
+  local x = tensor.from({ { 3, 1, 2 }, { 4, 6, 5 } })
+  local cases = {
+    { 'names how many there are', function() return x:topk(4) end,
+      'topk of a tensor {2, 3}: expected a whole number from 0 to 3, the size of dimension 2, got the number 4' },
+    { 'names what is no number', function() return x:topk('2', 1) end,
+      'topk of a tensor {2, 3}: expected a whole number from 0 to 2, the size of dimension 1, got the string "2"' },
+    { 'names a dimension that is not there', function() return x:sort(3) end,
+      'sort of a tensor {2, 3}: expected a dimension from 1 to 2 or from -2 to -1, got the number 3' },
+    { 'names what has no dimension', function() return tensor.from(1):argsort() end,
+      'argsort of a tensor {}: expected at least one dimension, got none' },
+    { 'names an option that is none', function() return x:sort(1, { ascending = true }) end,
+      "sort of a tensor {2, 3}: expected descending as the only option, got the string \"ascending\"; did you mean 'descending'?" },
+    { 'names options that are none', function() return x:topk(1, 1, true) end,
+      'topk of a tensor {2, 3}: expected options like { largest = false }, got true' },
+    { 'names an option of another type', function() return x:topk(1, 1, { largest = 0 }) end,
+      'topk of a tensor {2, 3}: largest: expected true or false, got the number 0' },
+    { 'names what is no tensor', function() return x.topk(3) end,
+      'expected a tensor before the colon: write t:topk(...), got the number 3' },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1] .. ', at the line that asked for it', function()
+      local ok, problem = pcall(case[2])
+      assert.is_false(ok)
+      local place, text = problem:match '^(%S+:%d+): (.*)$'
+      assert.equal(case[3], text)
+      assert.truthy(place:find('tensor_select_spec.lua', 1, true))
+    end)
+  end
+end)
