@@ -11,14 +11,13 @@ Pool.__index = Pool
 
 local SMALLEST = 512           -- bytes of the smallest block
 local HANDED = 64 * 1024 ^ 2   -- bytes that are handed out without a run of the collector, at least
-local byte_pointer = ffi.typeof 'uint8_t *'
+local byte_pointer, address_type = ffi.typeof 'uint8_t *', ffi.typeof 'uintptr_t'
 
 --- How large a block for so many bytes is: at most an eighth more.
 local function block_size(bytes)
-  if bytes <= SMALLEST then return SMALLEST end
-  local _, exponent = math.frexp(bytes)
-  local step = math.max(2 ^ (exponent - 4), SMALLEST)
-  return math.ceil(bytes / step) * step
+  local step = SMALLEST
+  while 16 * step <= bytes do step = 2 * step end
+  return math.max(math.ceil(bytes / step), 1) * step
 end
 
 --- `source.allocate(bytes)` returns an address (cdata) or nil; `source.free(address)` gives one back.
@@ -29,13 +28,22 @@ end
 function Pool.new(source, counts)
   local self = setmetatable({
     _source = source,
-    _free = {},     -- size -> list of blocks: { address =, used_on = }
+    _free = {},     -- size -> list of blocks: { address =, number =, size =, used_on = }
+    _out = {},      -- address as a number -> block that is handed out
     counts = counts or Pool.new_counts(),
     _cached = 0,    -- bytes in blocks that wait for the next
     _handed = 0,    -- bytes handed out since the collector ran
     _allowed = HANDED,
     _closed = false,
   }, Pool)
+  -- One finalizer for all blocks, which finds the block by its address: a closure for each would not be compiled.
+  local out = self._out
+  self._finalizer = function(pointer)
+    local number = tonumber(ffi.cast(address_type, pointer))
+    local block = out[number]
+    out[number] = nil
+    self:_give_back(block, block.size)
+  end
   -- When the state ends all finalizers run, in no known order: blocks that come later are freed at once.
   self._guard = ffi.gc(ffi.new 'uint8_t[1]', function()
     self._closed = true
@@ -97,7 +105,12 @@ end
 
 function Pool:_allocate(size)
   local address = self._source.allocate(size)
-  return address and { address = address, used_on = {} }
+  return address and {
+    address = address,
+    number = tonumber(ffi.cast(address_type, address)),
+    size = size,
+    used_on = {},
+  }
 end
 
 function Pool:_collect()
@@ -138,7 +151,8 @@ function Pool:take(bytes)
   local block = take(self, size)
   if not block then return nil end
   hand_out(self, size)
-  return ffi.gc(ffi.cast(byte_pointer, block.address), function() self:_give_back(block, size) end), block.used_on
+  self._out[block.number] = block
+  return ffi.gc(ffi.cast(byte_pointer, block.address), self._finalizer), block.used_on
 end
 
 --- Counts memory of somebody else until the pointer that is returned is collected.
