@@ -25,6 +25,7 @@ end
 function M.new(real, dice)
   local self = { steps = 0, lag = 8 }  -- of so many calls one lets a step be taken
   local library, streams, order, events, handles = {}, {}, {}, {}, 0
+  local captures, graphs = {}, {}  -- address of a stream -> what it is given meanwhile; the same of a graph's
   local known = {}  -- address -> size of memory of the device and of what is pinned
   self.library = library
 
@@ -38,6 +39,11 @@ function M.new(real, dice)
   end
 
   local function put(stream, item)
+    local captured = captures[number_of(stream)]
+    if captured then
+      captured[#captured + 1] = item
+      return 0
+    end
     local queue = queue_of(stream)
     queue.last = queue.last + 1
     queue[queue.last] = item
@@ -97,12 +103,13 @@ function M.new(real, dice)
     return false
   end
 
-  function library.device_malloc(place, size)
+  function library.device_malloc(place, size, stream)
+    assert(not captures[number_of(stream)], 'memory that a graph takes is not simulated')
     local status = real.device_malloc(place, size, nil)
     if status == 0 then known[number_of(place[0])] = tonumber(size) end
     return status
   end
-  library.device_host_malloc = library.device_malloc
+  function library.device_host_malloc(place, size) return library.device_malloc(place, size, nil) end
 
   local function free(pointer)
     known[number_of(pointer)] = nil
@@ -174,6 +181,24 @@ function M.new(real, dice)
     self.finish()
     return 0
   end
+
+  function library.device_capture_begin(stream)
+    captures[number_of(stream)] = {}
+    return 0
+  end
+
+  function library.device_capture_end(stream, place)
+    library.device_stream_new(place)
+    graphs[number_of(place[0])], captures[number_of(stream)] = captures[number_of(stream)], nil
+    return 0
+  end
+
+  function library.device_graph_launch(graph, stream)
+    for _, item in ipairs(graphs[number_of(graph)]) do put(stream, item) end
+    return 0
+  end
+
+  function library.device_graph_free() return 0 end
 
   setmetatable(library, { __index = function(_, name)
     local func = real[name]

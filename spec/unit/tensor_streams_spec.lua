@@ -145,3 +145,83 @@ describe('tensors on several streams', function()
     end)
   end
 end)
+
+describe('tensors of a graph', function()
+  local world, library, backend, stream, place, x
+
+  before_each(function()
+    world = new_world(1)
+    library, backend, stream, place = world.device.library, world.backend, world.streams[2], ffi.new 'void *[1]'
+    x = on(world, 2, {}, function() return tensor.full({ 1000 }, 5, 'i32', DEVICE) end)
+  end)
+
+  after_each(function()
+    x = nil
+    collectgarbage()
+    world.device.finish()
+    storages.forget(DEVICE)
+    backends.put(DEVICE, nil)
+  end)
+
+  -- Captures x * 3 + 1, of which x * 3 is garbage afterwards. Returns the graph, the keeper and the result.
+  local function capture()
+    backend:use_stream(stream)
+    library.device_capture_begin(stream)
+    local keeper, y = storages.apart(backend, stream, function() return x * 3 + 1 end)
+    library.device_capture_end(stream, place)
+    backend:use_stream(nil)
+    collectgarbage()
+    return place[0], keeper, y
+  end
+
+  local function make_others()
+    local others = {}
+    for i = 1, 8 do
+      others[i] = on(world, i % 3 + 1, {}, function() return tensor.full({ 1000 }, 100 + i, 'i32', DEVICE) end)
+    end
+    return others
+  end
+
+  it('have memory that nobody else is handed, garbage or not', function()
+    local graph, keeper, y = capture()
+    local others = make_others()
+    world.device.finish()
+    for _ = 1, 2 do
+      storages.replayed(keeper, stream)
+      library.device_graph_launch(graph, stream)
+      world.device.finish()
+      check(y:data(), 1000, 16)
+      for i, other in ipairs(others) do check(other:data(), 1000, 100 + i) end
+      x:fill(5)
+    end
+  end)
+
+  it('give it to others when the graph is garbage, behind its last replay', function()
+    local graph, keeper, y = capture()
+    storages.replayed(keeper, stream)
+    library.device_graph_launch(graph, stream)
+    local seen = y:data()
+    world.device.put(stream, function() check(seen, 1000, 16) end)
+    keeper, y = nil, nil -- luacheck: ignore
+    for _ = 1, 3 do collectgarbage() end
+    local others, is_handed_out = {}, false
+    for i = 1, 4 do
+      others[i] = tensor.full({ 1000 }, 100 + i, 'i32', DEVICE)
+      is_handed_out = is_handed_out or others[i]:data() == seen
+    end
+    assert.is_true(is_handed_out)
+    library.device_stream_synchronize(nil)
+    world.device.finish()
+    for i, other in ipairs(others) do check(other:data(), 1000, 100 + i) end
+  end)
+
+  it('are made on the stream as before when the capture fails', function()
+    backend:use_stream(stream)
+    local ok, problem = pcall(storages.apart, backend, stream, function() error('no', 0) end)
+    assert.same({ false, 'no' }, { ok, problem })
+    local t = tensor.full({ 1000 }, 9, 'i32', DEVICE)
+    backend:use_stream(nil)
+    world.device.finish()
+    check(t:data(), 1000, 9)
+  end)
+end)

@@ -20,10 +20,10 @@ local function block_size(bytes)
   return math.max(math.ceil(bytes / step), 1) * step
 end
 
---- `source.allocate(bytes)` returns an address (cdata) or nil; `source.free(address)` gives one back.
+--- `source.allocate(bytes)` returns an address (cdata) or nil; `source.free(address, block)` gives one back.
 --- `source.keep`: bytes that are kept at most. `source.wait(streams)`, if there is one, is called before a block is handed out
 --- that was used on other streams, by their addresses as numbers. `source.make_room()`, if there is one, is called when there is
---- no memory left: it gives back what waits here and elsewhere.
+--- no memory left: it gives back what waits here and elsewhere. `source.is_kept`: somebody else keeps a guard.
 ---@param counts table? bytes { used =, cached =, peak = } of all pools of one memory
 function Pool.new(source, counts)
   local self = setmetatable({
@@ -44,12 +44,20 @@ function Pool.new(source, counts)
     out[number] = nil
     self:_give_back(block, block.size)
   end
-  -- When the state ends all finalizers run, in no known order: blocks that come later are freed at once.
-  self._guard = ffi.gc(ffi.new 'uint8_t[1]', function()
-    self._closed = true
-    self:trim(0)
-  end)
+  if not source.is_kept then self._guard = self:guard() end
   return self
+end
+
+--- Gives back what waits here, and what comes later at once.
+function Pool:close()
+  self._closed = true
+  self:trim(0)
+end
+
+--- Closes the pool when what is returned is garbage, or the state ends: then all finalizers run, in no known order. What the
+-- pool refers to must not refer to it, or it lasts as long as the state.
+function Pool:guard()
+  return ffi.gc(ffi.new 'uint8_t[1]', function() self:close() end)
 end
 
 --- Bytes in blocks that are handed out, in blocks that wait for the next, and handed out at most at once.
@@ -69,7 +77,7 @@ function Pool:trim(keep)
       local block = table.remove(list)
       cache(self, -size)
       if next(block.used_on) then self._source.wait(block.used_on) end
-      self._source.free(block.address)
+      self._source.free(block.address, block)
     end
   end
 end
@@ -80,7 +88,14 @@ jit.off(Pool.trim)
 -- Called by finalizers, which run at any time: a device is not spoken to here, unless it is too much.
 function Pool:_give_back(block, size)
   self.counts.used = self.counts.used - size
-  if self._closed or self._cached + size > self._source.keep then return self._source.free(block.address) end
+  if self._closed or self._cached + size > self._source.keep then return self._source.free(block.address, block) end
+  self:give(block)
+end
+
+--- Takes a block that another pool has no need for.
+function Pool:give(block)
+  if self._closed then return self._source.free(block.address, block) end
+  local size = block.size
   local list = self._free[size]
   if not list then
     list = {}

@@ -35,12 +35,18 @@ local host = Pool.new({
     local place = new_place()
     if ffi.C.posix_memalign(place, ALIGN, bytes) == 0 then return place[0] end
   end,
-  free = ffi.C.free,
+  free = function(address) ffi.C.free(address) end,
   make_room = function() M.trim 'cpu' end,
 }, counts_of 'cpu')
 
 local function number_of(stream)
   return tonumber(ffi.cast('uintptr_t', stream))
+end
+
+local function pool_of(device, key, new, ...)
+  pools[device] = pools[device] or {}
+  pools[device][key] = pools[device][key] or new(...)
+  return pools[device][key]
 end
 
 --- The address in `place`; nil if the device had no memory. What else a status says is raised.
@@ -103,10 +109,32 @@ local function new_pinned_pool(backend)
   }, counts_of 'cpu')
 end
 
-local function pool_of(device, key, new, ...)
-  pools[device] = pools[device] or {}
-  pools[device][key] = pools[device][key] or new(...)
-  return pools[device][key]
+--- Gives a block of memory that is set apart to the device's own stream. Called by finalizers too, and so without a word to
+-- the device: whoever is handed it next waits for what has used it.
+local function hand_over(backend, block, used_on)
+  for key, other in pairs(used_on) do block.used_on[key] = other end
+  pool_of(backend.name, 0, new_stream_pool, backend, nil):give(block)
+end
+
+jit.off(hand_over)  -- as Pool.trim is
+
+--- What is made while a graph is captured on `stream`. The memory is taken on the device's own stream: what a stream that is
+-- being captured is asked for would be a part of the graph.
+local function new_apart_pool(backend, stream, state)
+  local library, place = backend.library, new_place()
+  return Pool.new({
+    keep = math.huge,
+    allocate = function(bytes)
+      backend:choose()
+      return allocated(backend, library.device_malloc(place, bytes, nil), place)
+    end,
+    free = function(_, block) hand_over(backend, block, state.used_on) end,
+    wait = function(others)
+      if state.is_open then order(backend, others, stream) end
+    end,
+    make_room = function() end,  -- would have to wait for the device, which a capture forbids
+    is_kept = true,
+  }, counts_of(backend.name))
 end
 
 --- Raises where there is no memory, though what waited for the next tensor was given back and garbage was collected. The caller
@@ -156,6 +184,31 @@ function M.settle(storage)
   for key in pairs(storage.used_on or {}) do storage.used_on[key] = nil end
 end
 
+--- Calls a function while a graph is captured on `stream`, a stream of the device's. Tensors that are made on it meanwhile have
+-- memory of their own, which nobody else is handed as long as the keeper is kept: a graph writes to it on each replay, also
+-- where the tensor is garbage by then. M.replayed tells the keeper of each stream that it is replayed on.
+---@return table keeper
+---@return any result of the function
+function M.apart(backend, stream, func, ...)
+  local key, state = number_of(stream), { used_on = {}, is_open = true }
+  local before = pool_of(backend.name, key, new_stream_pool, backend, stream)
+  local pool = new_apart_pool(backend, stream, state)
+  pool.is_apart = true
+  pools[backend.name][key] = pool
+  local ok, result = pcall(func, ...)
+  pools[backend.name][key], state.is_open = before, false
+  if not ok then
+    pool:close()
+    error(result, 0)
+  end
+  return { used_on = state.used_on, guard = pool:guard() }, result
+end
+
+--- Notes that the memory of a keeper is used on a stream.
+function M.replayed(keeper, stream)
+  keeper.used_on[number_of(stream)] = stream or false
+end
+
 --- Memory of the host that `keeper` keeps.
 function M.adopt(pointer, bytes, keeper)
   return { pointer = host:adopt(pointer, bytes), bytes = bytes, device = 'cpu', keeper = keeper }
@@ -177,7 +230,7 @@ local function each_pool(device, visit)
   if device == 'cpu' then visit(host) end
   for of, list in pairs(pools) do
     for key, pool in pairs(list) do
-      if (key == 'pinned' and 'cpu' or of) == device then visit(pool) end
+      if (key == 'pinned' and 'cpu' or of) == device and not pool.is_apart then visit(pool) end
     end
   end
 end
