@@ -218,6 +218,42 @@ int kernel_sort(const struct kernel_view *values, const struct kernel_view *indi
                 const struct kernel_view *in, int descending, int64_t first, void *workspace,
                 uint64_t workspace_size, void *stream);
 
+// ---- Matrix products. Workspaces are aligned to 64 bytes.
+
+enum { KERNEL_NO_ACTIVATION = -1 };
+
+enum kernel_matmul_flags {
+  KERNEL_TF32 = 1,  ///< f32 may be rounded to tf32 (10 bits of fraction) where a GPU is faster so
+  KERNEL_PORTABLE = 2,  ///< by the portable kernel, also where there is a library
+};
+
+/// Bytes of workspace that kernel_matmul asks for; it may refuse to do with less.
+uint64_t kernel_matmul_workspace(const struct kernel_view *out, const struct kernel_view *a,
+                                 const struct kernel_view *b, int flags);
+/// activation(alpha * (a @ b) + bias): `a` is [..., m, k], `b` [..., k, n], `out` [..., m, n], and
+/// the dimensions in front are broadcast to those of `out`; m, n, k and the number of products are
+/// below 2^31. All have one dtype, but not bool. `bias` is NULL or has one dimension of n;
+/// `activation` is KERNEL_NO_ACTIVATION, or KERNEL_TANH, SIGMOID, RELU, GELU, GELU_TANH, SILU or
+/// SOFTPLUS. The sum of no products (k = 0) is 0.
+///
+/// Floats go to a library that is opened at the first call (which may allocate then, and once more
+/// for each new shape): OpenBLAS, or cuBLASLt; where it is not there, and for integers, to the
+/// portable kernel. f16 and bf16 are added up in f32 and rounded once; cuBLASLt rounds before an
+/// activation that it does not have, too, which are all but RELU and GELU_TANH. Integers wrap
+/// around and have neither activation nor alpha other than 1. Operands whose rows or whose columns
+/// lie one element beside the other are used where they are, others copied to the workspace.
+///
+/// OpenBLAS is set to one thread for the whole process; products are shared out to the threads of
+/// device_threads.
+int kernel_matmul(const struct kernel_view *out, const struct kernel_view *a,
+                  const struct kernel_view *b, const struct kernel_view *bias, int activation,
+                  double alpha, int flags, void *workspace, uint64_t workspace_size, void *stream);
+/// What multiplies floats, as in "OpenBLAS 0.3.21 Cooperlake", "cuBLASLt 13.0.2" or "portable"; a
+/// static string. FARSIDE_OPENBLAS in the environment names another file than libopenblas.so.0.
+const char *kernel_matmul_library(void);
+/// 1 if the last kernel_matmul of this thread went to the library, 0 if to the portable kernel.
+int kernel_matmul_used_library(void);
+
 // ---- Device. The CPU library has one device, the processor.
 
 struct device_properties {

@@ -1,4 +1,5 @@
 // Functions of one input.
+#include "activation.h"
 #include "elementwise.h"
 
 template <class T>
@@ -8,27 +9,6 @@ static __device__ __forceinline__ T inverse_root(T x) {
 #else
   return T(1) / sqrt(x);
 #endif
-}
-
-template <class T>
-static __device__ __forceinline__ T sigmoid(T x) {
-  return T(1) / (T(1) + exp(-x));
-}
-
-// erfc instead of 1 + erf, which cancels where x is far below 0.
-template <class T>
-static __device__ __forceinline__ T gelu(T x) {
-  return T(0.5) * x * erfc(-x * T(0.70710678118654752440));
-}
-
-template <class T>
-static __device__ __forceinline__ T gelu_tanh(T x) {
-  return x * sigmoid(T(1.59576912160573071176) * (x + T(0.044715) * x * x * x));
-}
-
-template <class T>
-static __device__ __forceinline__ T softplus(T x) {
-  return (x > 0 ? x : T(0)) + log1p(exp(-fabs(x)));
 }
 
 template <class T>
@@ -91,7 +71,7 @@ static __device__ __forceinline__ T float_op(int op, T x) {
     case KERNEL_SIGMOID:
       return sigmoid(x);
     case KERNEL_RELU:
-      return x < 0 ? T(0) : x;
+      return relu(x);
     case KERNEL_GELU:
       return gelu(x);
     case KERNEL_GELU_TANH:

@@ -32,6 +32,7 @@ setup_need_build() {
 }
 
 setup_need_specs() {
+  setup_need libopenblas0-pthread setup_library libopenblas.so.0
   setup_need lua-busted test -e "$(setup_busted)"
   setup_need luarocks command -v luarocks
   setup_need make command -v make
@@ -52,6 +53,11 @@ setup_any_module() {
     pkg-config --exists "$module" && return 0
   done
   return 1
+}
+
+# A shared library that is opened at run time.
+setup_library() {
+  /sbin/ldconfig -p | grep -F "$1"
 }
 
 # The busted script itself; it is given to luajit, since its own first line asks for another Lua.

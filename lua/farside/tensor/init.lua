@@ -9,6 +9,7 @@ local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
 local dtypes = require 'farside.tensor.dtype'
 local ffi = require 'ffi'
+local matmul = require 'farside.tensor.matmul'
 local misuse = require 'farside.tensor.misuse'
 local native = require 'farside.native'
 local ops = require 'farside.tensor.ops'
@@ -62,6 +63,12 @@ end
 --- Gives memory that is kept for the next tensor back to the system.
 function M.trim(device)
   storages.trim(find_device('tensor.trim', device))
+end
+
+--- What multiplies matrices of floats on a device ('cpu' without another): 'OpenBLAS 0.3.21 Cooperlake', 'cuBLASLt 13.1.0', or
+-- 'portable' where neither is there.
+function M.matmul_library(device)
+  return matmul.library(find_device('tensor.matmul_library', device))
 end
 
 -- Empty ones ----------------------------------------------------------------------------------------------------------
