@@ -31,6 +31,11 @@ int device_last_reason(void) {
   return 0;
 }
 
+int device_versions(int32_t *driver, int32_t *runtime) {
+  *driver = *runtime = 0;
+  return 0;
+}
+
 static uint64_t page_bytes(int name) {
   long pages = sysconf(name), size = sysconf(_SC_PAGESIZE);
   return pages > 0 && size > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(size) : 0;

@@ -39,6 +39,12 @@ int device_last_reason(void) {
   return reason_of_count;
 }
 
+int device_versions(int32_t *driver, int32_t *runtime) {
+  cudaError_t status = cudaDriverGetVersion(driver);
+  if (!status) status = cudaRuntimeGetVersion(runtime);
+  return static_cast<int>(status);
+}
+
 int device_describe(int32_t device, struct device_properties *properties) {
   memset(properties, 0, sizeof *properties);
   cudaDeviceProp found;
@@ -49,9 +55,7 @@ int device_describe(int32_t device, struct device_properties *properties) {
   properties->major = found.major;
   properties->minor = found.minor;
   properties->multiprocessors = found.multiProcessorCount;
-  status = cudaDriverGetVersion(&properties->driver_version);
-  if (!status) status = cudaRuntimeGetVersion(&properties->runtime_version);
-  return static_cast<int>(status);
+  return device_versions(&properties->driver_version, &properties->runtime_version);
 }
 
 // The pool of a device keeps what is freed: by itself it gives all back at each synchronization.

@@ -272,6 +272,8 @@ const char *device_kind(void);
 int device_count(int32_t *count);
 /// The code that device_count met, 0 if there was none.
 int device_last_reason(void);
+/// Of the driver, 0 if there is none, and of the runtime: also where there is no device.
+int device_versions(int32_t *driver, int32_t *runtime);
 int device_describe(int32_t device, struct device_properties *properties);
 int device_set(int32_t device);
 int device_get(int32_t *device);
