@@ -118,15 +118,15 @@ static void close_client(struct hub *hub, uint32_t number) {
 
 // Takes back what was handed ahead.
 static void take_back(struct hub *hub, const struct action *action, int64_t now) {
-  uint32_t worker = action->worker, generation = action->generation, count = 0;
+  uint32_t worker = action->worker, generation = action->generation;
   uint64_t sequence = action->message.sequence, entering;
   if (action->type == ROUTER_WITHDRAW) {
-    count = local_withdraw(hub->local, worker, generation, sequence);
-    router_worker_withdrawn(hub->router, worker, generation, sequence, count, now);
+    bool is_taken = local_withdraw(hub->local, worker, generation, sequence);
+    router_worker_withdrawn(hub->router, worker, generation, sequence, is_taken, now);
   } else if (local_recall(hub->local, worker, generation, sequence, &entering)) {
-    count = router_worker_recalled(hub->router, worker, generation, entering, now);
+    uint32_t count = router_worker_recalled(hub->router, worker, generation, entering, now);
+    local_forget(hub->local, worker, count);  // of a single one the worker says that it is back
   }
-  local_forget(hub->local, worker, count);
 }
 
 static void say(struct hub *hub, const struct action *action) {

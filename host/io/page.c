@@ -43,15 +43,17 @@ void page_close(struct page *page) {
   if (page) munmap(page, kSize);
 }
 
-static bool is_taken(struct page *page, uint64_t sequence) {
-  return atomic_load(&page->recalled) >= sequence ||
-         atomic_load(&page->withdrawn[sequence % PAGE_WITHDRAWN]) == sequence;
+static bool is_recalled(struct page *page, uint64_t sequence) {
+  return atomic_load(&page->recalled) >= sequence;
 }
 
+// A single call that is withdrawn is always turned to: the router may look at `entering` only when
+// the worker is at a later one, and then takes this one for entered.
 enum page_claim page_claim(struct page *page, uint64_t sequence) {
-  if (is_taken(page, sequence)) return PAGE_TAKEN;
+  if (is_recalled(page, sequence)) return PAGE_TAKEN;
   atomic_store(&page->entering, sequence);
-  return is_taken(page, sequence) ? PAGE_GIVE_BACK : PAGE_CLAIMED;
+  bool is_withdrawn = atomic_load(&page->withdrawn[sequence % PAGE_WITHDRAWN]) == sequence;
+  return is_withdrawn || is_recalled(page, sequence) ? PAGE_GIVE_BACK : PAGE_CLAIMED;
 }
 
 uint64_t page_recall(struct page *page, uint64_t sequence) {

@@ -14,8 +14,11 @@
 // the router saw, up to R, is not entered any more: the worker finds `recalled` before it does. One
 // call may be seen by both, the one at `entering`: the router leaves it, the worker does not enter
 // it and gives it back by a message. A single call S is withdrawn in the same way: its place among
-// `withdrawn` stands for `recalled`. Sequences grow, so what is sent after a recall lies above it,
-// and a page belongs to one process: neither is ever taken for something older.
+// `withdrawn` stands for `recalled`, and the worker gives back whatever it finds there. Sequences
+// grow, so what is sent after a recall lies above it, and a page belongs to one process: neither is
+// ever taken for something older.
+//
+// What a worker finds free on its GPU tells the next one there when all of it is free again.
 //
 // Answers that gather before they are written lie here too. When the worker has died, the router
 // takes from here what it has not got through the socket: `kept_from` says where in the stream of

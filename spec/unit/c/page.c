@@ -101,7 +101,7 @@ static void one_call(void) {
   EXPECT(!page_withdraw(&page, 5));
   EXPECT(page_withdraw(&page, 7));
   EXPECT_EQUAL(PAGE_CLAIMED, page_claim(&page, 6));
-  EXPECT_EQUAL(PAGE_TAKEN, page_claim(&page, 7));
+  EXPECT_EQUAL(PAGE_GIVE_BACK, page_claim(&page, 7));
   EXPECT_EQUAL(PAGE_CLAIMED, page_claim(&page, 8));
 }
 
@@ -110,10 +110,10 @@ static void same_place(void) {
   struct page page = new_page();
   EXPECT(page_withdraw(&page, 7));
   EXPECT(!page_withdraw(&page, 7 + PAGE_WITHDRAWN));
-  EXPECT_EQUAL(PAGE_TAKEN, page_claim(&page, 7));
+  EXPECT_EQUAL(PAGE_GIVE_BACK, page_claim(&page, 7));
   EXPECT_EQUAL(PAGE_CLAIMED, page_claim(&page, 8));
   EXPECT(page_withdraw(&page, 7 + PAGE_WITHDRAWN));
-  EXPECT_EQUAL(PAGE_TAKEN, page_claim(&page, 7 + PAGE_WITHDRAWN));
+  EXPECT_EQUAL(PAGE_GIVE_BACK, page_claim(&page, 7 + PAGE_WITHDRAWN));
 }
 
 // ---- answers ----
