@@ -16,6 +16,7 @@
 #include "../core/limits.h"
 #include "../core/memory.h"
 #include "../core/payload.h"
+#include "local_devices.h"
 #include "log.h"
 #include "page.h"
 #include "places.h"
@@ -29,9 +30,8 @@ static const int64_t kFarewell = NANOSECONDS_PER_SECOND;
 static const int64_t kGather = 20 * INT64_C(1000);
 
 enum {
-  DIRECT = 4,   // with more workers to look at, the loop's epoll is cheaper
-  REAP = 2000,  // ms for a killed process to go when all is closed
-  NO_DEVICE = UINT32_MAX
+  DIRECT = 4,  // with more workers to look at, the loop's epoll is cheaper
+  REAP = 2000  // ms for a killed process to go when all is closed
 };
 
 // A worker's process. Lives from local_start until its handles are closed.
@@ -45,11 +45,13 @@ struct process {
   struct transport *data, *control;
   struct log *log;
   struct page *page;
-  uint32_t device;  // GPU that it alone uses if there are enough; NO_DEVICE: there are none
-  int failure;      // errno: it could not be started
-  bool watched;     // `exit` is a handle
-  bool reaped;      // its pid means nothing any more
-  bool is_hostile;  // sent what is no frame
+  uint32_t device;   // GPU that it alone uses if there are enough; or DEVICE_NONE
+  bool lost_device;  // it said that this has failed
+  bool is_orderly;   // it ended of itself, and well
+  int failure;       // errno: it could not be started
+  bool watched;      // `exit` is a handle
+  bool reaped;       // its pid means nothing any more
+  bool is_hostile;   // sent what is no frame
   bool is_parked;
   bool is_killed;
   int64_t doom;  // when it is killed because a connection has ended; INT64_MAX: not
@@ -72,6 +74,7 @@ struct local {
   struct local_events events;
   void *owner;
   struct process **processes;  // by worker
+  struct devices *devices;
   uint32_t count;
   struct list due, dirty;
   int64_t alarm;
@@ -127,10 +130,23 @@ static void on_closed(uv_handle_t *handle) {
   free(process);
 }
 
+static void leave_device(struct process *process) {
+  struct device_end end = {
+      .is_lost = process->lost_device,
+      .is_orderly = process->is_orderly,
+      .free_bytes = process->page ? atomic_load(&process->page->device_free) : 0};
+  if (!devices_give_back(process->local->devices, process->device, &end)) return;
+  char text[128];
+  snprintf(text, sizeof text,
+           "device %u of this machine is lost: it is given to no worker any more", process->device);
+  log_line(process->name, text);
+}
+
 // Takes it out of all lists and closes what it has.
 static void release(struct process *process) {
   struct local *local = process->local;
   due_none(process);
+  leave_device(process);
   if (local->processes[process->worker] == process) local->processes[process->worker] = NULL;
   for (size_t i = 0; process->dirty && i < local->dirty.count; i++) {
     if (local->dirty.items[i] != process) continue;
@@ -156,6 +172,7 @@ static void lose(struct process *process, enum lost_reason reason, int code) {
   struct local *local = process->local;
   uint32_t worker = process->worker, generation = process->generation;
   uint64_t last = entered_of(process);
+  process->is_orderly = reason == LOST_EXIT && !code;
   release(process);
   local->events.lost(local->owner, worker, generation, reason, code, last);
 }
@@ -215,6 +232,8 @@ static void on_message(void *owner, struct message *message) {
   if (message->type == MESSAGE_RESULT || message->type == MESSAGE_ERROR ||
       message->type == MESSAGE_GIVE_BACK)
     due_less(process);
+  if (message->type == MESSAGE_GOODBYE && message->reason == PHASE_GPU_LOST)
+    process->lost_device = true;
   local->events.message(local->owner, process->worker, process->generation, message);
 }
 
@@ -285,22 +304,9 @@ static int open_output(int pair[2]) {
 static int open_page(struct process *process, struct ends *ends) {
   process->page = page_create(&ends->page);
   if (!process->page) return -errno;
+  devices_tell(process->local->devices, process->device, process->page);
   ends->page = spawn_clear(ends->page);
   return ends->page < 0 ? ends->page : 0;
-}
-
-// The one with the fewest workers, the first of several.
-static uint32_t choose_device(const struct local *local) {
-  uint32_t devices = places_devices(), best = NO_DEVICE, least = 0;
-  for (uint32_t device = 0; device < devices; device++) {
-    uint32_t users = 0;
-    for (uint32_t i = 0; i < local->count; i++)
-      users += local->processes[i] && local->processes[i]->device == device;
-    if (best != NO_DEVICE && users >= least) continue;
-    best = device;
-    least = users;
-  }
-  return best;
 }
 
 static int spawn_with(struct process *process, struct ends *ends) {
@@ -311,7 +317,7 @@ static int spawn_with(struct process *process, struct ends *ends) {
   if (error) return error;
   char devices[128];
   bool is_alone =
-      process->device != NO_DEVICE && places_device(process->device, devices, sizeof devices);
+      process->device != DEVICE_NONE && places_device(process->device, devices, sizeof devices);
   struct spawn spawn = {.executable = process->local->executable,
                         .devices = is_alone ? devices : NULL,
                         .data = ends->data[THEIRS],
@@ -376,12 +382,12 @@ void local_start(struct local *local, uint32_t worker, uint32_t generation, uint
                               .worker = worker,
                               .generation = generation,
                               .name = strdup(name),
-                              .device = choose_device(local),
                               .pidfd = -1,
                               .doom = INT64_MAX};
   if (!process->name) abort();
   add_process(local, process);
-  process->failure = -launch(process);
+  bool has_place = devices_take(local->devices, &process->device);
+  process->failure = has_place ? -launch(process) : ENODEV;
   if (process->failure) {
     set_alarm(local, 0);
     return;
@@ -498,7 +504,7 @@ bool local_process(const struct local *local, uint32_t worker, struct local_proc
   if (!process) return false;
   *out = (struct local_process){.generation = process->generation,
                                 .device = process->device,
-                                .has_device = process->device != NO_DEVICE,
+                                .has_device = process->device != DEVICE_NONE,
                                 .is_parked = process->is_parked,
                                 .is_ending = process->is_killed || process->doom != INT64_MAX,
                                 .failure = process->failure,
@@ -555,6 +561,7 @@ struct local *local_new(uv_loop_t *loop, const char *executable, const struct lo
   local->events = *events;
   local->owner = owner;
   local->alarm = INT64_MAX;
+  local->devices = devices_new();
   return local;
 }
 
@@ -586,6 +593,7 @@ void local_free(struct local *local) {
   free(local->due.items);
   free(local->dirty.items);
   free(local->processes);
+  devices_free(local->devices);
   free(local->executable);
   free(local);
 }

@@ -38,6 +38,9 @@ struct page {
   _Atomic uint64_t entering;  // of the last call handed ahead that the worker has turned to
   _Atomic uint64_t recalled;  // calls handed ahead up to this sequence are not to be entered
   _Atomic uint64_t withdrawn[PAGE_WITHDRAWN];  // nor are these, each at its sequence modulo that
+  _Atomic uint64_t device_free;    // the worker: bytes its GPU had free before it took any; 0: none
+  _Atomic uint64_t device_before;  // the router: that of the last one there; 0: it does not matter
+  _Atomic bool device_suspect;     // the router: whoever used the GPU before did not end in order
   _Atomic uint64_t kept_from;
   _Atomic uint32_t kept_size;  // of whole frames
   unsigned char kept[PAGE_KEPT];

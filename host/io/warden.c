@@ -22,6 +22,8 @@ enum { STOPPING = 1 };
 
 // Between two signals to a call that does not stop.
 static const int kAgainMs = 5;
+// How often a doomed worker tries to send its last words.
+static const int kFarewellTries = 20;
 // Between warden_look and the look.
 static const int64_t kLook = NANOSECONDS_PER_MILLISECOND;
 // How long a call that asks whether it is cancelled has to end by itself.
@@ -36,13 +38,16 @@ struct warden {
   _Atomic uint32_t cancels;  // kept in `worker`
   _Atomic bool draining, alone;
   _Atomic bool look;              // is wanted
+  _Atomic int64_t doom;           // when the process ends; INT64_MAX: not of itself
   int out_ready, executor_ready;  // eventfds: wake the warden, wake the executor
   pthread_t thread;
   pthread_mutex_t lock;  // of what follows
   pthread_cond_t changed;
   struct worker *worker;
   struct buffer out;
-  struct message start;
+  struct message start, parting;
+  bool has_parting;
+  int doom_code;
   bool started, stopping;
 };
 
@@ -116,6 +121,17 @@ bool warden_alone(const struct warden *warden) {
 void warden_look(struct warden *warden) {
   if (!atomic_load(&warden->look) && !atomic_exchange(&warden->look, true))
     eventfd_write(warden->out_ready, 1);
+}
+
+void warden_doom(struct warden *warden, int64_t at, int code, struct message *parting) {
+  pthread_mutex_lock(&warden->lock);
+  if (warden->has_parting) payload_unref(warden->parting.body);
+  warden->has_parting = parting;
+  if (parting) warden->parting = *parting;
+  warden->doom_code = code;
+  pthread_mutex_unlock(&warden->lock);
+  atomic_store(&warden->doom, at);
+  eventfd_write(warden->out_ready, 1);
 }
 
 void warden_send(struct warden *warden, struct message *message) {
@@ -259,6 +275,22 @@ static int64_t look(struct warden *warden, int64_t at) {
   return INT64_MAX;
 }
 
+// The instant of its doom has come: whatever holds the executor up holds it no more.
+static void fulfil(struct warden *warden) {
+  pthread_mutex_lock(&warden->lock);
+  struct message parting = warden->parting;
+  bool has_parting = warden->has_parting;
+  int code = warden->doom_code;
+  warden->has_parting = false;
+  pthread_mutex_unlock(&warden->lock);
+  if (has_parting) warden_send(warden, &parting);
+  for (int i = 0; i < kFarewellTries && !send_out(warden); i++) {
+    struct pollfd full = {.fd = warden->options.control, .events = POLLOUT};
+    poll(&full, 1, kAgainMs);
+  }
+  _exit(code);
+}
+
 // The claim that was seen last, and since when.
 struct claim {
   uint64_t current;
@@ -285,8 +317,10 @@ static void *guard(void *argument) {
     struct pollfd fds[2] = {{.fd = warden->out_ready, .events = POLLIN},
                             {.fd = connected ? warden->options.control : -1,
                              .events = (short)(POLLIN | (sent ? 0 : POLLOUT))}};
-    poll(fds, 2, patience(warden, kill_at < look_at ? kill_at : look_at));
+    int64_t doom = atomic_load(&warden->doom), until = kill_at < look_at ? kill_at : look_at;
+    poll(fds, 2, patience(warden, until < doom ? until : doom));
     if (wait_now() >= kill_at) kill(0, SIGKILL);
+    if (wait_now() >= atomic_load(&warden->doom)) fulfil(warden);
     eventfd_t count;
     if (fds[0].revents) eventfd_read(warden->out_ready, &count);
     if (connected && (fds[1].revents & ~POLLOUT) && !receive(warden, reader)) {
@@ -307,6 +341,7 @@ int warden_start(struct warden **out, const struct warden_options *options) {
   struct warden *warden = xcalloc(1, sizeof *warden);
   warden->options = *options;
   warden->worker = worker_new();
+  warden->doom = INT64_MAX;
   warden->out_ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   warden->executor_ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   pthread_mutex_init(&warden->lock, NULL);
@@ -342,6 +377,7 @@ void warden_stop(struct warden *warden) {
   close(warden->executor_ready);
   worker_free(warden->worker);
   payload_unref(warden->start.body);
+  if (warden->has_parting) payload_unref(warden->parting.body);
   buffer_free(&warden->out);
   pthread_mutex_destroy(&warden->lock);
   pthread_cond_destroy(&warden->changed);

@@ -67,6 +67,10 @@ bool warden_draining(const struct warden *warden);
 /// It is gone.
 bool warden_alone(const struct warden *warden);
 
+/// The process ends with this exit code at this instant, whatever it does then; INT64_MAX: it does
+/// not. Before its end it sends `parting`, whose body is taken over; NULL: nothing.
+void warden_doom(struct warden *warden, int64_t at, int code, struct message *parting);
+
 /// Asks for a call of `look`. Cheap while one is due.
 void warden_look(struct warden *warden);
 

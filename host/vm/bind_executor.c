@@ -88,10 +88,45 @@ static int l_goodbye(lua_State *L) {
   return 0;
 }
 
+// executor:fault(is_lost, errtable)
+static int l_fault(lua_State *L) {
+  lua_settop(L, 3);
+  executor_fault(check(L), lua_toboolean(L, 2), executor_error_body(check(L), L));
+  return 0;
+}
+
+static int l_settles(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  executor_settles(check(L), L);
+  return 0;
+}
+
+static int l_device(lua_State *L) {
+  bool is_suspect;
+  lua_pushnumber(L, (lua_Number)executor_device(check(L), &is_suspect));
+  lua_pushboolean(L, is_suspect);
+  return 2;
+}
+
+static int l_device_free(lua_State *L) {
+  executor_device_free(check(L), (uint64_t)luaL_checknumber(L, 2));
+  return 0;
+}
+
 static int64_t until(lua_State *L) {
   if (lua_isnoneornil(L, 2)) return INT64_MAX;
   double seconds = luaL_checknumber(L, 2), most = (double)LIMIT_DEADLINE / 1e9;
   return wait_now() + (int64_t)((seconds < most ? seconds : most) * 1e9);
+}
+
+// executor:suspects(seconds, errtable), or without: no more
+static int l_suspects(lua_State *L) {
+  struct executor *executor = check(L);
+  int64_t at = until(L);
+  lua_settop(L, 3);
+  executor_suspects(executor, at, lua_istable(L, 3) ? executor_error_body(executor, L) : NULL);
+  return 0;
 }
 
 static int l_turn(lua_State *L) {
@@ -206,12 +241,19 @@ static int l_current(lua_State *L) {
 
 void bind_executor(lua_State *L, struct executor *executor) {
   static const luaL_Reg methods[] = {
-      {"open", l_open},   {"ready", l_ready},   {"goodbye", l_goodbye},   {"turn", l_turn},
-      {"pause", l_pause}, {"resume", l_resume}, {"draining", l_draining}, {"measure", l_measure},
-      {"call", l_call},   {"cancel", l_cancel}, {"done", l_done},         {"take", l_take},
-      {"next", l_next},   {"wait", l_wait},     {"current", l_current},   {"item", l_item},
-      {"news", l_news},   {"yield", l_yield},   {"progress", l_progress}, {"sequence", l_sequence},
-      {NULL, NULL},
+      {"open", l_open},         {"ready", l_ready},
+      {"goodbye", l_goodbye},   {"turn", l_turn},
+      {"pause", l_pause},       {"resume", l_resume},
+      {"draining", l_draining}, {"measure", l_measure},
+      {"call", l_call},         {"cancel", l_cancel},
+      {"done", l_done},         {"take", l_take},
+      {"next", l_next},         {"wait", l_wait},
+      {"current", l_current},   {"item", l_item},
+      {"news", l_news},         {"yield", l_yield},
+      {"progress", l_progress}, {"sequence", l_sequence},
+      {"fault", l_fault},       {"settles", l_settles},
+      {"device", l_device},     {"device_free", l_device_free},
+      {"suspects", l_suspects}, {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

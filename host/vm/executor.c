@@ -34,6 +34,9 @@ static const int64_t kRest = NANOSECONDS_PER_SECOND;
 // A cancelled call that blocks again: it looks again after so long whether it goes on.
 static const int64_t kBlockCancelled = 10 * NANOSECONDS_PER_MILLISECOND;
 
+// How long a worker whose GPU has failed has to unwind its calls and exit its contexts.
+static const int64_t kFaulted = 900 * NANOSECONDS_PER_MILLISECOND;
+
 void executor_exit(int code) {
   fflush(NULL);
   _exit(code);
@@ -81,7 +84,7 @@ static bool receive(struct executor *executor) {
 static void start_calls(struct executor *executor, lua_State *L) {
   struct message message;
   int result = FRAME_MORE;
-  while (!executor->tainted) {
+  while (!executor->tainted && !executor->fault) {
     if (executor_ahead_next(executor, &message))
       begin_call(executor, L, &message);
     else if ((result = reader_next(executor->reader, &message)) == FRAME_OK)
@@ -121,7 +124,7 @@ bool executor_draining(const struct executor *executor) {
 }
 
 static bool shall_end(const struct executor *executor) {
-  if (executor->tainted) return true;
+  if (executor->tainted || executor->fault) return true;
   return executor_draining(executor) && !executor->running;
 }
 
@@ -186,7 +189,9 @@ int executor_current(struct executor *executor, lua_State *L) {
 }
 
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks) {
+  int settle = executor->callbacks.settle;
   executor->callbacks = *callbacks;
+  executor->callbacks.settle = settle;
 }
 
 void executor_measure(struct executor *executor, bool begin) {
@@ -232,12 +237,43 @@ void executor_ready(struct executor *executor, struct payload *body) {
 
 void executor_goodbye(struct executor *executor, int code, const char *phase,
                       struct payload *body) {
-  static const char *const names[] = {"",          "bundle",     "context",
-                                      "benchmark", "crash_loop", "tainted"};
+  static const char *const names[] = {"",           "bundle",  "context",   "benchmark",
+                                      "crash_loop", "tainted", "no_device", "unsupported",
+                                      "gpu_fault",  "gpu_lost"};
   struct message message = {.type = MESSAGE_GOODBYE, .code = code, .body = body};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(names[i], phase)) message.reason = (uint8_t)i;
   warden_send(executor->warden, &message);
+}
+
+void executor_fault(struct executor *executor, bool is_lost, struct payload *body) {
+  if (executor->fault) {
+    payload_unref(body);
+    return;
+  }
+  executor_flush(executor);
+  executor->fault = is_lost ? EXIT_GPU_LOST : EXIT_GPU_FAULT;
+  executor_goodbye(executor, executor->fault, is_lost ? "gpu_lost" : "gpu_fault", body);
+  warden_doom(executor->warden, wait_now() + kFaulted, executor->fault, NULL);
+}
+
+void executor_settles(struct executor *executor, lua_State *L) {
+  executor->callbacks.settle = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void executor_suspects(struct executor *executor, int64_t at, struct payload *body) {
+  struct message parting = {
+      .type = MESSAGE_GOODBYE, .code = EXIT_GPU_LOST, .reason = PHASE_GPU_LOST, .body = body};
+  warden_doom(executor->warden, at, EXIT_GPU_LOST, body ? &parting : NULL);
+}
+
+uint64_t executor_device(const struct executor *executor, bool *is_suspect) {
+  *is_suspect = executor->page->device_suspect;
+  return executor->page->device_before;
+}
+
+void executor_device_free(struct executor *executor, uint64_t bytes) {
+  executor->page->device_free = bytes;
 }
 
 // On the warden's thread.
@@ -352,7 +388,9 @@ int executor_main(int data, int control, int page) {
   wait_init(&executor.wait);
 
   int code = run(&executor, &start);
-  if (executor.tainted) {
+  if (executor.fault) {
+    code = executor.fault;
+  } else if (executor.tainted) {
     executor_goodbye(&executor, EXIT_TAINTED, "tainted", NULL);
     code = EXIT_TAINTED;
   }

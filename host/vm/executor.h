@@ -33,6 +33,7 @@ struct executor_rule {
 /// executor takes over.
 struct executor_callbacks {
   int ours, makers, cancel, credit, trace, describe, registry, entries, problem, failure;
+  int settle;  // 0 until executor_settles
   struct executor_rule *rules;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
@@ -40,6 +41,25 @@ void executor_open(struct executor *executor, const struct executor_callbacks *c
 /// Sends READY, or GOODBYE with a phase's name; takes over the body.
 void executor_ready(struct executor *executor, struct payload *body);
 void executor_goodbye(struct executor *executor, int code, const char *phase, struct payload *body);
+
+/// The GPU has failed: what was answered before goes out, nothing is answered any more, and the
+/// process ends within a second, with EXIT_GPU_LOST if it `is_lost`. Takes over the body, for the
+/// router. Nothing when it has failed before.
+void executor_fault(struct executor *executor, bool is_lost, struct payload *body);
+
+/// From now on the Lua function on top of L, popped, is called before each answer; it returns what
+/// is wrong, or nil.
+void executor_settles(struct executor *executor, struct lua_State *L);
+
+/// The process ends as one whose GPU is lost at this instant, whatever it does then; INT64_MAX: it
+/// does not. Takes over the body.
+void executor_suspects(struct executor *executor, int64_t at, struct payload *body);
+
+/// What the router knows of the GPU: bytes that the last worker there had free before it took any,
+/// 0: it does not matter; and whether that one did not end in order.
+uint64_t executor_device(const struct executor *executor, bool *is_suspect);
+/// What this one finds.
+void executor_device_free(struct executor *executor, uint64_t bytes);
 
 /// The error table on top of L, popped, as a body; where its data cannot travel, without it.
 struct payload *executor_error_body(struct executor *executor, struct lua_State *L);

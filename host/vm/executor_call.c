@@ -241,12 +241,33 @@ static void answer_interrupted(struct executor *executor, const struct running *
   for (uint32_t i = 0; i < count; i++) executor_answer_interrupted(executor, &calls[i]);
 }
 
+// Its results become the error that the device had for it.
+static void spoil(lua_State *L, struct running *running) {
+  lua_settop(running->co, 0);
+  lua_pushboolean(running->co, 0);
+  lua_xmove(L, running->co, 1);
+}
+
+static void settle(struct executor *executor, lua_State *L, struct running *running) {
+  if (!executor->callbacks.settle || executor->fault) return;
+  executor_push(L, executor->callbacks.settle);
+  if (vm_call(L, 0, 1)) fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
+  if (!lua_isnil(L, -1) && has_returned(running))
+    spoil(L, running);
+  else
+    lua_pop(L, 1);
+}
+
 static void end(struct executor *executor, lua_State *L, struct running *running) {
+  settle(executor, L, running);
   executor_stream_end(executor, L, running);
-  if (!running->is_claimed)
+  if (executor->fault) {
+    // The router says how its calls end.
+  } else if (!running->is_claimed) {
     answer_ended(executor, L, running);
-  else if (running->is_safe)
+  } else if (running->is_safe) {
     answer_interrupted(executor, running);
+  }
   atomic_fetch_add_explicit(&executor->page->left, 1, memory_order_relaxed);
   executor_check_size(executor, running->call.function);
   release(executor, running);

@@ -90,11 +90,14 @@ struct executor {
   bool rests;  // nothing came for long, and the memory it kept is given back
   bool router_gone, tainted;
   bool has_grown;  // above the max_rss of a function, and has said so
+  int fault;       // exit code: its GPU has failed, and nothing is answered any more; 0: it has not
 };
 
 enum {
   EXIT_USAGE = 64,
   EXIT_INTERNAL = 70,
+  EXIT_GPU_FAULT = 81,
+  EXIT_GPU_LOST = 82,
   EXIT_TAINTED = 83,
   EXIT_ROUTER_GONE = 84,
   EXIT_GROWN = 85

@@ -5,6 +5,7 @@
 -- with batch the inputs are elements, which fill batches: one, unless benchmark_concurrency says more or less.
 local batch = require 'farside.batch'
 local check = require 'farside.check'
+local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
 local native = require 'farside.native'
 
@@ -87,6 +88,7 @@ local function round(remote, dice)
   local start, passes, seconds = native.now(), 0
   repeat
     call_all(remote, inputs)
+    fault.settle()
     passes = passes + 1
     seconds = native.now() - start
   until seconds >= ROUND_SECONDS

@@ -9,6 +9,7 @@ local attributes = require 'farside.attributes'
 local batch = require 'farside.batch'
 local benchmark = require 'farside.benchmark'
 local deployments = require 'farside.deployment'
+local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
 local yield = require 'farside.yield'
 
@@ -102,13 +103,6 @@ local function describe_benchmark(err, traceback, remote, registry)
   return fields
 end
 
---- The functions the executor calls, by number.
-local function entries_of(deployment)
-  local entries = {}
-  for i, remote in ipairs(deployment.functions) do entries[i - 1] = remote:entry() end
-  return entries
-end
-
 --- What the executor has to know of each function.
 local function rules_of(deployment)
   local rules = {}
@@ -119,9 +113,12 @@ local function rules_of(deployment)
 end
 
 local Raised = {}
+local NO_MEMORY = 'not enough memory'
 
---- What becomes of an error while its stack is there: the message handler of every call.
+--- What becomes of an error while its stack is there: the message handler of every call. That there is no memory is known
+-- by its text.
 local function with_traceback(err)
+  if getmetatable(err) == Raised or err == NO_MEMORY then return err end
   return setmetatable({ err = err, traceback = Error.traceback(2) }, Raised)
 end
 
@@ -142,6 +139,45 @@ local function describe_failed(result, registry)
   if failed then return Error.describe(value, traceback, registry) end
 end
 
+-- Devices -------------------------------------------------------------------------------------------------------------
+
+local function finish(ok, ...)
+  fault.settle()
+  if ok then return ... end
+  error((...), 0)
+end
+
+--- The function for a worker that uses a GPU: it has ended when what it has given to the GPU is done, and seen to be good.
+-- Else its faults would be those of the next call.
+local function settled(func)
+  return function(...) return finish(xpcall(func, with_traceback, ...)) end
+end
+
+--- The same for the call in which a GPU is used for the first time: it began as one that uses none.
+local function settle_late()
+  local ok, problem = pcall(fault.settle)
+  if not ok then return problem end
+end
+
+--- Called when a GPU is used for the first time, before there are functions or in a call of one.
+local function use_devices(executor, entries)
+  if next(entries) == nil then return end
+  for i, func in pairs(entries) do entries[i] = settled(func) end
+  executor:settles(settle_late)
+end
+
+--- The functions the executor calls, by number.
+local function fill(entries, deployment)
+  for i, remote in ipairs(deployment.functions) do
+    local func = remote:entry()
+    entries[i - 1] = fault.is_used and settled(func) or func
+  end
+end
+
+local function look_at_device(executor)
+  if executor:device() > 0 then require('farside.cuda.probe').run(executor) end
+end
+
 --- Takes calls until the worker shall end and none is left.
 local function serve(executor)
   repeat
@@ -151,38 +187,61 @@ local function serve(executor)
   until goes_on == false
 end
 
+--- Tells the router why the worker ends before it was ready, unless it knows already. Returns the exit code.
+local function give_up(executor, code, phase, err, fields)
+  if fault.mark then return code end  -- which the executor knows better
+  local device_code, device_phase = fault.ending(err)
+  code = device_code or code
+  executor:goodbye(code, device_phase or phase, fields)
+  return code
+end
+
+--- Enters the contexts; what they have given to a device has to be good. Returns true; or false, the error and its fields.
+local function enter_all(contexts, registry)
+  local entered, err, context, trace = contexts:enter_all()
+  if not entered then return false, err, Contexts.describe(err, context, trace, registry) end
+  local ok, problem, where = guarded(fault.settle)
+  return ok, problem, not ok and describe_failure(problem, where, registry) or nil
+end
+
 --- Runs a worker. Returns its exit code.
 ---@param executor userdata
 ---@param start table what Deployment:start gave
 function M.main(executor, start)
+  local entries = {}
   future.serve(executor)
   yield.serve(executor)
+  fault.serve(executor, function() use_devices(executor, entries) end)
   local ok, deployment, traceback = guarded(load, start)
   if not ok then
-    executor:goodbye(BUNDLE_REJECTED, 'bundle', describe_failure(deployment, traceback, nil))
-    return BUNDLE_REJECTED
+    return give_up(executor, BUNDLE_REJECTED, 'bundle', deployment, describe_failure(deployment, traceback, nil))
   end
   deployments.phase = 'preparing'
   local registry = deployment:class_registry()
   local contexts = deployment.contexts
 
-  local entered, err, context, trace = contexts:enter_all()
+  local looked, problem, where = guarded(look_at_device, executor)
+  if not looked then
+    return give_up(executor, CONTEXT_FAILED, 'context', problem, describe_failure(problem, where, registry))
+  end
+  local entered, err, fields = enter_all(contexts, registry)
   if not entered then
-    executor:goodbye(CONTEXT_FAILED, 'context', Contexts.describe(err, context, trace, registry))
+    local code = give_up(executor, CONTEXT_FAILED, 'context', err, fields)
     contexts:exit_all(err)
-    return CONTEXT_FAILED
+    return code
   end
 
-  local scores, problem, where, remote = measure(executor, deployment)
+  local scores, failure, trace, remote = measure(executor, deployment)
   if not scores and not remote then
     contexts:exit_all(nil)
     return DRAINED
   elseif not scores then
-    executor:goodbye(BENCHMARK_FAILED, 'benchmark', describe_benchmark(problem, where, remote, registry))
-    contexts:exit_all(problem)
-    return BENCHMARK_FAILED
+    local code = give_up(executor, BENCHMARK_FAILED, 'benchmark', failure, describe_benchmark(failure, trace, remote, registry))
+    contexts:exit_all(failure)
+    return code
   end
 
+  fill(entries, deployment)
   executor:open {
     ours = future.ours,
     makers = yield.makers,
@@ -193,13 +252,13 @@ function M.main(executor, start)
     problem = function(results, count) return describe_bad(results, count, registry) end,
     failure = function(result) return describe_failed(result, registry) end,
     registry = registry,
-    entries = entries_of(deployment),
+    entries = entries,
     rules = rules_of(deployment),
   }
   deployments.phase = 'serving'
   executor:ready(deployment:manifest(), scores)
   serve(executor)
-  contexts:exit_all(nil)
+  contexts:exit_all(fault.mark)
   return DRAINED
 end
 

@@ -1,6 +1,7 @@
 --- Error objects: what a caller catches when a call fails.
 -- The codec gives errors as plain tables; Error.new makes objects of them. In a worker, Error.describe makes such a
 -- table of whatever a function raised.
+local fault = require 'farside.cuda.fault'
 local native = require 'farside.native'
 
 local Error = {}
@@ -271,6 +272,8 @@ function Error.describe(err, traceback, registry)
   }
   if Error.is_error(err) then
     fields.cause = plain(registry, err, 1)
+  elseif fault.is(err) then
+    fields.kind, fields.cuda_code, fields.cuda_name, fields.device = err.kind, err.cuda_code, err.cuda_name, err.device
   elseif type(err) ~= 'string' then
     fields.type = registered_name(err)
     fields.data = portable(registry, err)

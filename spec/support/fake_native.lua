@@ -205,6 +205,11 @@ function Executor:measure(on)
   self.log[#self.log + 1] = on and 'measure' or 'measured'
 end
 
+--- Nothing is known of a GPU.
+function Executor.device()
+  return 0, false
+end
+
 function Executor:draining()
   return self.drained == true
 end

@@ -21,10 +21,7 @@ local M = {
 --- Waits until all that was put on the streams of a device so far is done: of all devices in use unless one is named. Other
 -- calls of this worker go on meanwhile.
 function M.synchronize(device)
-  if device == nil then
-    for _, backend in pairs(backends.in_use()) do backend:settle(wait.stream) end
-    return
-  end
+  if device == nil then return wait.all() end
   local name, problem = backends.device(device)
   if not name then misuse('cuda.synchronize: %s', problem) end
   backends.of(name):settle(wait.stream)

@@ -2,7 +2,9 @@
 -- device is asked again and again, with pauses. Anywhere else the thread blocks until the device is done.
 --
 -- The pauses are a thirty-second of the time waited so far, and half a millisecond at most: a wait becomes so much longer by
--- them, and who waits for long costs little. A pause shorter than a sleeper needs to wake up is none at all: then others have a turn.
+-- them, and who waits for long costs little. A pause shorter than a sleeper needs to wake up is none at all: then others have
+-- a turn.
+local backends = require 'farside.tensor.backend'
 local ffi = require 'ffi'
 local future = require 'farside.future'
 local native = require 'farside.native'
@@ -79,6 +81,11 @@ function M.stream(backend, stream)
   local ok, problem = pcall(wait_for_event, backend, event)
   backend.spare_events[#backend.spare_events + 1] = event
   if not ok then error(problem, 0) end
+end
+
+--- Waits until what was put on all streams of all devices so far is done.
+function M.all()
+  for _, backend in pairs(backends.in_use()) do backend:settle(M.stream) end
 end
 
 return M

@@ -3,6 +3,7 @@
 --     'cpu'      libfarside_cpu.so, in memory of the host
 --     'cuda:0'   libfarside_cuda.so; 'cuda' is short for it
 local check = require 'farside.check'
+local fault = require 'farside.cuda.fault'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
 
@@ -24,20 +25,28 @@ local function new_backend(name, kind, index, library)
     spare_streams = {},  -- for the next that are asked for
     spare_events = {},
     _streams = nil,      -- by coroutine, where one uses another stream than the device's own; nil: none does
+    _is_used = false,    -- it has worked
     _busy = {},          -- streams that were given something since `settle`, by their addresses; the own one is `false`
   }, Backend)
 end
 
 --- Raises the error of a status that is not 0. `what` names the operation.
 function Backend:check(status, what)
-  if status ~= 0 then
-    error(('%s on %s: %s'):format(what, self.name, ffi.string(self.library.device_error_text(status))), 0)
-  end
+  if status ~= 0 then fault.raise(self.library, self.name, status, what, self._is_used) end
+end
+
+local function first_use(self)
+  local free, total = ffi.new 'uint64_t[1]', ffi.new 'uint64_t[1]'
+  self:check(self.library.device_memory(free, total), 'asking for its memory')
+  self._is_used = true
+  fault.use(tonumber(free[0]))
 end
 
 --- Makes the device the current one of this thread.
 function Backend:choose()
-  if self.kind == 'cuda' then self:check(self.library.device_set(self.index), 'choosing the device') end
+  if self.kind ~= 'cuda' then return end
+  self:check(self.library.device_set(self.index), 'choosing the device')
+  if not self._is_used then first_use(self) end
 end
 
 --- What the coroutine that runs was told to use; nil: nothing.
@@ -79,6 +88,7 @@ function Backend:settle(wait)
   end
 end
 
+--- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
 local function open(name)
   local index = name:match '^cuda:(%d+)$'
   local library, problem = libraries.open(index and 'cuda' or 'cpu')
@@ -87,9 +97,8 @@ local function open(name)
   local count = ffi.new 'int32_t[1]'
   library.device_count(count)
   if tonumber(index) < count[0] then return new_backend(name, 'cuda', tonumber(index), library) end
-  local reason = library.device_last_reason()
-  return nil, ('expected one of the %d CUDA devices of this machine, got %s%s'):format(count[0], name, reason ~= 0 and
-    ': ' .. ffi.string(library.device_error_text(reason)) or '')
+  local absence = fault.of_absence(library, name, count[0], library.device_last_reason())
+  return nil, absence.message, absence
 end
 
 --- The name of a device in full, or nil and what is wrong.
@@ -103,10 +112,10 @@ end
 function M.find(name)
   local backend = backends[name]
   if backend then return backend end
-  local problem
-  backend, problem = open(name)
+  local problem, absence
+  backend, problem, absence = open(name)
   backends[name] = backend
-  return backend, problem
+  return backend, problem, absence
 end
 
 local preferred  -- once it was asked for
@@ -124,8 +133,8 @@ end
 
 --- The same; raises.
 function M.of(name)
-  local backend, problem = M.find(name)
-  if not backend then error(problem, 0) end
+  local backend, problem, absence = M.find(name)
+  if not backend then error(absence or problem, 0) end
   return backend
 end
 
