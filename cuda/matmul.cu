@@ -24,7 +24,7 @@ struct sums<int64_t, void> {
 template <class W>
 struct tile {
   static constexpr int kRows = 4;                                      // of a thread's tile
-  static constexpr int kColumns = kSerial ? 32 / int{sizeof(W)} : 4;   // likewise
+  static constexpr int kColumns = kSerial ? 64 / int{sizeof(W)} : 4;   // likewise
   static constexpr int kDown = 64;                                     // rows of a block's tile
   static constexpr int kAcross = kSerial ? 512 / int{sizeof(W)} : 64;  // columns of it
   static constexpr int kDeep = kSerial ? 128 : 16;                     // of one step along k
@@ -78,22 +78,56 @@ static __device__ __forceinline__ void bring(W *to, const T *from, int64_t step,
 }
 
 #ifdef SIMT_SERIAL
-// c += a * b of one small tile, over panels. In vectors, which the compiler does not find by itself.
-template <class W>
-static void multiply_panels(W *c, const W *a, const W *b, int deep) {
+// c += a * b of one small tile, over panels. In vectors of so many bytes, which the compiler does
+// not find by itself: as many columns at a time as there are registers for.
+template <class W, int BYTES>
+static __attribute__((always_inline)) inline void multiply_vectors(W *c, const W *a, const W *b,
+                                                                   int deep) {
   using t = tile<W>;
-  constexpr int kLanes = 16 / int{sizeof(W)}, kVectors = t::kColumns / kLanes;
-  typedef W lanes __attribute__((vector_size(16), may_alias));
-  lanes sum[t::kRows][kVectors];
-  memcpy(sum, c, sizeof sum);
-  for (int k = 0; k < deep; ++k) {
-    lanes y[kVectors];
-    memcpy(y, b + k * t::kColumns, sizeof y);
+  constexpr int kLanes = BYTES / int{sizeof(W)};
+  typedef W lanes __attribute__((vector_size(BYTES)));
+  typedef W in_memory __attribute__((vector_size(BYTES), aligned(1), may_alias));
+  for (int first = 0; first < t::kColumns; first += 2 * kLanes) {
+    lanes left[t::kRows], right[t::kRows];
+#pragma GCC unroll 8
     for (int i = 0; i < t::kRows; ++i) {
-      for (int v = 0; v < kVectors; ++v) sum[i][v] += a[k * t::kRows + i] * y[v];
+      const W *from = c + i * t::kColumns + first;
+      left[i] = *reinterpret_cast<const in_memory *>(from);
+      right[i] = *reinterpret_cast<const in_memory *>(from + kLanes);
+    }
+    for (int k = 0; k < deep; ++k) {
+      const W *row = b + k * t::kColumns + first;
+      const lanes y = *reinterpret_cast<const in_memory *>(row);
+      const lanes z = *reinterpret_cast<const in_memory *>(row + kLanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < t::kRows; ++i) {
+        left[i] += a[k * t::kRows + i] * y;
+        right[i] += a[k * t::kRows + i] * z;
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < t::kRows; ++i) {
+      W *to = c + i * t::kColumns + first;
+      *reinterpret_cast<in_memory *>(to) = left[i];
+      *reinterpret_cast<in_memory *>(to + kLanes) = right[i];
     }
   }
-  memcpy(c, sum, sizeof sum);
+}
+
+#ifdef __x86_64__
+template <class W>
+__attribute__((target("avx2"))) static void multiply_avx2(W *c, const W *a, const W *b, int deep) {
+  multiply_vectors<W, 32>(c, a, b, deep);
+}
+#endif
+
+// Sums are the same to the bit whatever the processor has.
+template <class W>
+static void multiply_panels(W *c, const W *a, const W *b, int deep) {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2")) return multiply_avx2(c, a, b, deep);
+#endif
+  multiply_vectors<W, 16>(c, a, b, deep);
 }
 #endif
 
