@@ -30,21 +30,6 @@ struct fill_fn {
   }
 };
 
-// Where only bytes are moved, types of one size are one type.
-template <class F>
-static int with_size(int dtype, const F &f) {
-  switch (dtype_size(dtype)) {
-    case 1:
-      return f(type<uint8_t>());
-    case 2:
-      return f(type<uint16_t>());
-    case 4:
-      return f(type<uint32_t>());
-    default:
-      return f(type<uint64_t>());
-  }
-}
-
 int kernel_copy(const struct kernel_view *out, const struct kernel_view *in, void *stream) {
   if (!dtype_ok(out) || !dtype_ok(in)) return KERNEL_BAD_DTYPE;
   if (out->dtype == in->dtype) {

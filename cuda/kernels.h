@@ -195,6 +195,23 @@ int kernel_layernorm(const struct kernel_view *out, const struct kernel_view *in
 int kernel_rmsnorm(const struct kernel_view *out, const struct kernel_view *in,
                    const struct kernel_view *weight, double epsilon, void *stream);
 
+// ---- Elements from places along the dimension `axis`, from 0. Indices are i64 or i32 and count
+// from `first`: 0, or 1 as Lua counts. One that leads out of the input is not followed: the element
+// becomes 0, and *wrong, in the device's memory or NULL, the largest of it and what such indices
+// were, less `first` and as unsigned integers. The caller has set it to 0, which it stays if all
+// indices are good.
+
+/// out[i, j, ...] = in[index[i, j, ...], j, ...], for another axis likewise. `out` has the shape of
+/// `index`, which is the input's but for the axis.
+int kernel_gather(const struct kernel_view *out, const struct kernel_view *in,
+                  const struct kernel_view *index, int axis, int64_t first, uint64_t *wrong,
+                  void *stream);
+/// The parts of the input at the places that `index`, of one dimension, tells: its axis has as many
+/// in `out`.
+int kernel_take(const struct kernel_view *out, const struct kernel_view *in,
+                const struct kernel_view *index, int axis, int64_t first, uint64_t *wrong,
+                void *stream);
+
 // ---- Choice and order along the last dimension, of fewer than 2^31 rows of fewer than 2^31
 // elements. NaN counts as the largest, -0 as 0, and of equals the first comes first. `values` (of the
 // input's dtype) and `indices` (i64 or i32) have the input's shape but for the last dimension, where

@@ -311,6 +311,24 @@ int with_dtype(int dtype, types<T...>, const F &f) {
   return status;
 }
 
+// Calls f(type<T>()) with an unsigned integer of the dtype's size, for where only bytes are moved.
+template <class F>
+int with_size(int dtype, const F &f) {
+  switch (dtype) {
+    case KERNEL_U8:
+    case KERNEL_BOOL:
+      return f(type<uint8_t>());
+    case KERNEL_F16:
+    case KERNEL_BF16:
+      return f(type<uint16_t>());
+    case KERNEL_F32:
+    case KERNEL_I32:
+      return f(type<uint32_t>());
+    default:
+      return f(type<uint64_t>());
+  }
+}
+
 inline int dtype_size(int dtype) {
   static const int sizes[] = {8, 4, 2, 2, 8, 4, 1, 1};
   return sizes[dtype];

@@ -68,6 +68,34 @@ for _, device in ipairs { 'cpu', DEVICE } do
       assert.equal(long:min():item(), sorted[1])
       assert.equal(long:argmax():item(), select(2, long:topk(100))[1])
     end)
+
+    it('gives the parts at places along a dimension', function()
+      local x = matrix()
+      assert.same({ { 4, 6, 5 }, { 3, 1, 2 }, { 4, 6, 5 } }, x:take({ 2, 1, 2 }):table())
+      assert.same({ { 2, 3 }, { 5, 4 } }, x:take({ 3, 1 }, 2):table())
+      assert.same({ { 2, 3 }, { 5, 4 } }, x:take(tensor.from({ 3, 1 }, 'i32'):to(device), -1):table())
+      local square = tensor.from({ { 1, 2 }, { 2, 2 } }, 'i64'):to(device)
+      assert.same({ 2, 2, 3 }, x:take(square).shape)
+      assert.same({ { 1, 6 }, { 6, 6 } }, x:take(square:transpose(), 1):slice(3, 2, 2):reshape { 2, 2 }:table())
+      assert.same({ 0, 3 }, x:take({}).shape)
+      assert.same({ 2, 5 }, x:take(tensor.from(3, 'i64'):to(device), 2):table())
+    end)
+
+    it('gives each row elements at places of its own', function()
+      local x = matrix()
+      local sorted, places = x:sort()
+      assert.same(sorted:table(), x:gather(2, places):table())
+      assert.same({ { 4, 1, 5 } }, x:gather(1, tensor.from({ { 2, 1, 2 } }, 'i32'):to(device)):table())
+      assert.same({ { 2, 2 }, { 5, 5 } }, x:gather(2, tensor.from({ { 3, 3 } }, 'i64'):to(device)):table())
+      assert.same({ { 1 }, { 2 } }, x[1]:unsqueeze(1):gather(2, tensor.from({ { 2 }, { 3 } }, 'i64'):to(device)):table())
+    end)
+
+    it('is not left by places that lead out of it', function()
+      local x = matrix()
+      assert.has_error(function() x:take { 1, 3 } end)
+      assert.has_error(function() x:gather(1, tensor.from({ { 0, 1, 1 } }, 'i64'):to(device)) end)
+      assert.same({ { 3, 1, 2 }, { 0, 0, 0 } }, x:take({ 1, 3 }, 1, { checked = false }):table())
+    end)
   end)
 end
 
@@ -88,6 +116,24 @@ describe('a choice that cannot be', function()
       'topk of a tensor {2, 3}: expected options like { largest = false }, got true' },
     { 'names an option of another type', function() return x:topk(1, 1, { largest = 0 }) end,
       'topk of a tensor {2, 3}: largest: expected true or false, got the number 0' },
+    { 'names a place that is not there', function() return x:take { 1, 3 } end,
+      'take of a tensor {2, 3}: expected places from 1 to 2 of dimension 1, got 3' },
+    { 'names a place that is far away', function() return x:take(tensor.from({ 2LL ^ 61 }, 'i64'), 2) end,
+      'take of a tensor {2, 3}: expected places from 1 to 3 of dimension 2, got 2305843009213693952' },
+    { 'names a place from the end, which is none', function() return x:gather(2, tensor.from({ { -1 }, { 1 } }, 'i32')) end,
+      'gather of a tensor {2, 3}: expected places from 1 to 3 of dimension 2, got -1' },
+    { 'names places where there are none', function() return tensor.zeros { 0, 3 }:take { 1 } end,
+      'take of a tensor {0, 3}: expected no places, for dimension 1 has none, got places {1}' },
+    { 'names what is no place', function() return x:take { 1, 1.5 } end,
+      'take of a tensor {2, 3}: place 2 of the list: expected a whole number from -2^63 to 2^63 - 1, got the number 1.5' },
+    { 'names places of another type', function() return x:take(x) end,
+      "take of a tensor {2, 3}: expected places of i64 or i32 (t:to 'i64' converts), got a tensor {2, 3} of f32" },
+    { 'names places that are no tensor', function() return x:gather(1, 2) end,
+      'gather of a tensor {2, 3}: expected a tensor of i64 or i32 with places, got the number 2' },
+    { 'names places of another shape', function() return x:gather(1, tensor.zeros({ 2, 2 }, 'i64')) end,
+      'gather of a tensor {2, 3}: expected places of its shape but for dimension 1, got {2, 2}' },
+    { 'names places elsewhere', function() return x:take(tensor.ones({ 2 }, 'i64', DEVICE)) end,
+      'take of a tensor {2, 3}: expected places on cpu, got a tensor {2} of i64 on cuda:5' },
     { 'names what is no tensor', function() return x.topk(3) end,
       'expected a tensor before the colon: write t:topk(...), got the number 3' },
   }
