@@ -69,16 +69,6 @@ SIMT_UNSEEN inline char *dynamic_memory() {
 SIMT_UNSEEN inline unsigned lane() {
   return here.current % kWarpSize;
 }
-SIMT_UNSEEN inline unsigned lanes() {
-  unsigned first = here.current / kWarpSize * kWarpSize;
-  return here.size - first < kWarpSize ? here.size - first : kWarpSize;
-}
-SIMT_UNSEEN inline uint64_t slot(unsigned row, unsigned from) {
-  return here.warps[here.current / kWarpSize].slots[row][from];
-}
-SIMT_UNSEEN inline uint32_t votes(unsigned row) {
-  return here.warps[here.current / kWarpSize].votes[row];
-}
 SIMT_UNSEEN inline bool single() {
   return here.size == 1;
 }
@@ -95,16 +85,14 @@ uint64_t to_bits(T value) {
 template <class T>
 T shuffle(uint32_t mask, T value, int from) {
   if (single()) return value;
-  unsigned row = warp_exchange(mask, to_bits(value), false);
-  if (from < 0 || static_cast<unsigned>(from) >= lanes()) return value;
-  uint64_t bits = slot(row, static_cast<unsigned>(from));
+  uint64_t bits = warp_exchange(mask, to_bits(value), false, static_cast<unsigned>(from)).value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
 
 inline uint32_t ballot(uint32_t mask, bool vote) {
   if (single()) return vote;
-  return votes(warp_exchange(mask, 0, vote)) & mask;
+  return warp_exchange(mask, 0, vote, 0).votes;
 }
 
 // An argument of this type does not take part in deducing T.
@@ -162,7 +150,7 @@ inline int __popc(uint32_t bits) {
 template <class T>
 T __shfl_sync(uint32_t mask, T value, int from, int width = 32) {
   int lane = static_cast<int>(simt::lane());
-  return simt::shuffle(mask, value, lane / width * width + from % width);
+  return simt::shuffle(mask, value, lane / width * width + (from & (width - 1)));
 }
 template <class T>
 T __shfl_up_sync(uint32_t mask, T value, unsigned by, int width = 32) {

@@ -55,6 +55,8 @@ namespace simt {
 constexpr unsigned kWarpSize = 32;
 constexpr unsigned kMaxThreads = 1024;
 constexpr size_t kMaxShared = 227 * 1024;
+constexpr unsigned kMaxDepth = 64;      // of a block
+constexpr unsigned kMaxGrid = 65535;    // in its second and third dimension, 2^31 - 1 in the first
 constexpr int kErrorConfiguration = 9;  // cudaErrorInvalidConfiguration
 
 // ---- A fiber and the switch from one stack to another.
@@ -103,13 +105,16 @@ struct fiber {
   void *twin;    // for the thread sanitizer
 };
 
-// The exchange that the lanes of a warp are in. A lane can be one exchange ahead of another at
-// most, hence two rows of slots.
+// What lanes of a warp are in. A lane that waits has said which lanes it meets, and from which of
+// them it wants the value; the last that comes gives each what it wants, so that nobody looks into
+// what others have, who may be further on. Lanes that meet others are no part of it.
 struct warp {
-  uint32_t mask, arrived, generation;
-  uint64_t slots[2][kWarpSize];
-  uint32_t votes[2];
-  char order[2];  // their addresses order the lanes for the thread sanitizer
+  uint32_t waiting, votes;
+  uint32_t all_say;  // the mask of all that wait, or 0 if they have several
+  uint32_t mask[kWarpSize], voted[kWarpSize];
+  uint64_t value[kWarpSize], got[kWarpSize];
+  unsigned char from[kWarpSize];
+  char order;  // its address orders the lanes for the thread sanitizer
 };
 
 // ---- What one thread of the pool needs to run blocks.
@@ -285,9 +290,15 @@ SIMT_UNSEEN inline void barrier() {
   acquire(order);
 }
 
-// Waits until all lanes of the mask are here. Returns which of the two rows of slots this exchange
-// uses.
-SIMT_UNSEEN inline unsigned warp_exchange(uint32_t mask, uint64_t value, bool vote) {
+struct exchanged {
+  uint64_t value;
+  uint32_t votes;
+};
+
+// Waits until all lanes of the mask are here. Returns the value of the lane `from`, or the own one
+// if that is not in the mask, and who voted.
+SIMT_UNSEEN inline exchanged warp_exchange(uint32_t mask, uint64_t value, bool vote,
+                                           unsigned from) {
   host &h = here;
   if (h.alone && h.size > 1) diverged("meets lanes of its warp, which was not done by", 0);
   unsigned lane = h.current % kWarpSize, first = h.current - lane;
@@ -295,27 +306,38 @@ SIMT_UNSEEN inline unsigned warp_exchange(uint32_t mask, uint64_t value, bool vo
   if (there < kWarpSize) mask &= (1u << there) - 1;  // lanes that the block does not have
   warp &w = h.warps[h.current / kWarpSize];
   if (!(mask >> lane & 1)) diverged("is not in its own mask in a meeting of lanes, unlike", first);
-  if (w.arrived && w.mask != mask)
-    diverged("names other lanes in a meeting than a lane after", first);
-  unsigned row = w.generation % 2;
-  if (!w.arrived) w.votes[row] = 0;
-  w.mask = mask;
-  w.arrived |= 1u << lane;
-  w.slots[row][lane] = value;
-  if (vote) w.votes[row] |= 1u << lane;
-  release(&w.order[row]);
-  if (w.arrived == mask) {
-    w.arrived = 0;
-    ++w.generation;
+  if (!w.waiting) w.all_say = mask;
+  if (w.all_say != mask) w.all_say = 0;
+  uint32_t here_too = w.all_say ? w.waiting | 1u << lane : 1u << lane;
+  for (unsigned i = 0; i < there && !w.all_say; ++i) {
+    if (!((w.waiting & mask) >> i & 1)) continue;
+    if (w.mask[i] == mask) {
+      here_too |= 1u << i;
+    } else if (w.mask[i] >> lane & 1) {
+      // One that meets others first may still come, but this one waits for the other too.
+      diverged("names other lanes in a meeting than", first + i);
+    }
+  }
+  w.waiting |= 1u << lane;
+  w.votes = (w.votes & ~(1u << lane)) | static_cast<uint32_t>(vote) << lane;
+  w.mask[lane] = mask;
+  w.value[lane] = value;
+  w.from[lane] = static_cast<unsigned char>(from < there && mask >> from & 1 ? from : lane);
+  release(&w.order);
+  if (here_too == mask) {
+    w.waiting &= ~mask;
     for (unsigned i = 0; i < there; ++i) {
-      if (mask >> i & 1) h.fibers[first + i].state = RUNS;
+      if (!(mask >> i & 1)) continue;
+      w.got[i] = w.value[w.from[i]];
+      w.voted[i] = w.votes & mask;
+      h.fibers[first + i].state = RUNS;
     }
   } else {
     h.fibers[h.current].state = WAITS_FOR_WARP;
     leave_fiber();
   }
-  acquire(&w.order[row]);
-  return row;
+  acquire(&w.order);
+  return {w.got[lane], w.voted[lane]};
 }
 
 // ---- Running a block and a grid.
@@ -489,13 +511,21 @@ inline void run_helped(const struct launch &launch, uint64_t count, unsigned wan
   pthread_mutex_unlock(&p.lock);
 }
 
+// What a GPU would refuse is refused here too.
+inline bool can_run(const struct launch &launch) {
+  const dim3 &grid = launch.grid, &block = launch.block;
+  const uint64_t size = uint64_t{block.x} * block.y * block.z;
+  return grid.x >= 1 && grid.x <= 0x7fffffff && grid.y >= 1 && grid.y <= kMaxGrid && grid.z >= 1 &&
+         grid.z <= kMaxGrid && size >= 1 && size <= kMaxThreads && block.z <= kMaxDepth &&
+         launch.shared <= kMaxShared;
+}
+
 inline void run_grid(const struct launch &launch) {
-  uint64_t count = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
-  uint64_t size = uint64_t{launch.block.x} * launch.block.y * launch.block.z;
-  if (count == 0 || size == 0 || size > kMaxThreads || launch.shared > kMaxShared) {
+  if (!can_run(launch)) {
     error_of_launch = kErrorConfiguration;
     return;
   }
+  uint64_t count = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   unsigned wanted = threads() - 1;
   if (wanted > count - 1) wanted = static_cast<unsigned>(count - 1);
   if (wanted == 0 || pthread_mutex_trylock(&helpers.turn) != 0) {
