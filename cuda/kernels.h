@@ -344,6 +344,27 @@ int device_graph_free(void *graph);
 /// CUDA library.
 int32_t device_threads(int32_t threads);
 
+// ---- Users' own kernels. A library that the processor runs is made of their source and
+// simt_module.h; it has kernel_entries alone of all that is declared here.
+
+/// A kernel that is launched by its name, with pointers to its arguments, as the CUDA driver does.
+struct kernel_entry {
+  const char *name;
+  int32_t parameters;
+  const uint64_t *sizes;  ///< of the parameters, in bytes
+  /// `shape` is the grid's x, y, z and the block's. The arguments are copied before it returns.
+  int (*launch)(const struct kernel_entry *entry, const uint32_t *shape, uint64_t shared,
+                void *stream, void **arguments);
+  const struct kernel_entry *next;
+};
+
+/// The first of such kernels of a library, NULL if it has none.
+const struct kernel_entry *kernel_entries(void);
+/// The text of a header of ours by its name ("simt_module.h"), with which the processor's compiler
+/// makes such a library; NULL: it is none of them. Number i of their names from 0, or NULL.
+const char *kernel_header(const char *name);
+const char *kernel_header_name(int32_t i);
+
 // ---- declarations end
 
 /// The text between the marker lines above.

@@ -63,6 +63,13 @@ local function guarded(func, ...)
   return ok, result, traceback
 end
 
+--- Compiles the kernels that the script has given. Returns true, or false, the error and its traceback.
+local function build_kernels()
+  local modules = package.loaded['farside.cuda.module']
+  if not modules then return true end
+  return guarded(modules.build_waiting)
+end
+
 -- Phases ------------------------------------------------------------------------------------------------------------
 
 local function describe_failure(err, traceback, registry)
@@ -221,6 +228,7 @@ function M.main(executor, start)
   local contexts = deployment.contexts
 
   local looked, problem, where = guarded(look_at_device, executor)
+  if looked then looked, problem, where = build_kernels() end
   if not looked then
     return give_up(executor, CONTEXT_FAILED, 'context', problem, describe_failure(problem, where, registry))
   end

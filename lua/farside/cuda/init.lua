@@ -8,6 +8,7 @@ local Stream = require 'farside.cuda.stream'
 local backends = require 'farside.tensor.backend'
 local devices = require 'farside.cuda.device'
 local misuse = require 'farside.tensor.misuse'
+local modules = require 'farside.cuda.module'
 local wait = require 'farside.cuda.wait'
 
 local M = {
@@ -16,6 +17,7 @@ local M = {
   memory = devices.memory,
   stream = Stream.new,
   event = Event.new,
+  module = modules.new,
 }
 
 --- Waits until all that was put on the streams of a device so far is done: of all devices in use unless one is named. Other
