@@ -151,6 +151,8 @@ describe('a draw that cannot be', function()
       'rng:integers: high: expected a whole number from 0 to 255, got the number 256' },
     { 'names a bound that is not exact', function() rng:integers({ 2 }, { low = 0, high = 257, dtype = 'bf16' }) end,
       'rng:integers: high: expected a whole number from -256 to 256, got the number 257' },
+    { 'names a bound that is too far off', function() rng:integers({ 2 }, { low = -2 ^ 63, high = 0 }) end,
+      'rng:integers: low: expected a whole number from -4611686018427387904 to 4611686018427387904, got the number -9.2233720368548e+18' },
     { 'names bounds in the wrong order', function() rng:integers({ 2 }, { low = 3, high = 2 }) end,
       'rng:integers: expected low of at most high, got 3 and 2' },
     { 'names a range that is too wide', function() rng:integers({ 2 }, { low = 0, high = 2 ^ 53 }) end,

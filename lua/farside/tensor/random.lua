@@ -21,9 +21,9 @@ Generator.__index = Generator
 local EXACT = 2 ^ 53  -- up to here a double holds each whole number
 local int64, uint64 = ffi.typeof 'int64_t', ffi.typeof 'uint64_t'
 
--- For floats: the largest number, and up to where each whole number is one.
+-- The largest number of floats; up to where each whole number is one, or for i64, whole numbers are made.
 local LARGEST = { f64 = 1.7976931348623157e308, f32 = 3.4028234663852886e38, f16 = 65504, bf16 = 3.3895313892515355e38 }
-local WHOLE = { f64 = 2 ^ 53, f32 = 2 ^ 24, f16 = 2 ^ 11, bf16 = 2 ^ 8 }
+local WHOLE = { f64 = 2 ^ 53, f32 = 2 ^ 24, f16 = 2 ^ 11, bf16 = 2 ^ 8, i64 = 2 ^ 62 }
 
 -- What is drawn ------------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ end
 --- What a bound of whole numbers must be beside a dtype, or nil.
 local function expected_bound(dtype, value)
   if value == nil then return 'a whole number' end
-  if dtype.kind == 'integer' then return dtype.write(ffi.new(dtype.scratch), 0, value) end
+  if dtype.kind == 'integer' and dtype.size < 8 then return dtype.write(ffi.new(dtype.scratch), 0, value) end
   local most = WHOLE[dtype.name]
   if value % 1 ~= 0 or math.abs(value) > most then return ('a whole number from %.0f to %.0f'):format(-most, most) end
 end
