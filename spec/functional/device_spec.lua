@@ -39,7 +39,14 @@ local far = app.remote { device = 'cuda:99' } (function(x) return x.device end)
 
 local full = app.remote(function() return tensor.empty({ 2 ^ 45 }, 'u8', tensor.device()) end)
 
-return { app = app, full = full, double = double, where = where, host = host, plain = plain, rows = rows, sums = sums, far = far }
+-- What a function catches it can go on after.
+local careful = app.remote(function(count)
+  local ok, e = pcall(tensor.empty, { count }, 'u8', tensor.device())
+  if ok then return 'all' end
+  return e.kind, tensor.ones({ 4 }, 'f32', tensor.device()):sum()
+end)
+
+return { app = app, full = full, careful = careful, double = double, where = where, host = host, plain = plain, rows = rows, sums = sums, far = far }
 ]]
 
 local function prints(expected, text)
@@ -87,12 +94,14 @@ describe('a function with a device', function()
   end)
 
   it('whose device has no memory left raises in the call, and the worker goes on', function()
-    prints('RemoteError\tyes\ttrue\ntrue\n', [[
+    prints('RemoteError\tyes\tgpu_memory\t2\tcuda:0\ntrue\n4\tgpu_memory\ntrue\n', [[
       d.double(tensor.ones { 1 })
       local before = d.app.status().workers[1].pid
       local _, e = pcall(d.full)
-      print(e.name, e.executed, tostring(e):find('35184372088832 bytes', 1, true) ~= nil)
-      d.double(tensor.ones { 1 })
+      print(e.name, e.executed, e.kind, e.cuda_code, e.device)
+      print(tostring(e):find('35184372088832 bytes', 1, true) ~= nil)
+      local kind, sum = d.careful(2 ^ 45)
+      print(sum:item(), kind)
       print(d.app.status().workers[1].pid == before)
     ]])
   end)
