@@ -274,12 +274,25 @@ static uint32_t reserve(const struct router *router, struct deployment *deployme
   return best;
 }
 
+// Nothing but its ejection keeps calls from it.
+static bool is_only_ejected(const struct router *router, const struct worker *worker) {
+  return worker->state == WORKER_READY && worker->standing == STANDING_EJECTED &&
+         !router->deployments[worker->deployment]->panics && !worker->first && !worker->parked &&
+         !worker->killed && !worker->leaving && !is_silent(router, worker);
+}
+
 // Every slot is held by a call that waits for another one, and none of those can get a slot:
-// nothing will move.
-static bool is_deadlocked(const struct router *router, const struct deployment *deployment) {
+// nothing will move. `ejected` is the idle worker whose ejection ends first, or NULL.
+static bool is_deadlocked(const struct router *router, const struct deployment *deployment,
+                          struct worker **ejected) {
+  *ejected = NULL;
   if (router_scale_may_grow(deployment)) return false;
   for (uint32_t i = 0; i < deployment->place_count; i++) {
-    const struct worker *worker = router->workers[deployment->first_worker + i];
+    struct worker *worker = router->workers[deployment->first_worker + i];
+    if (worker->wanted && is_only_ejected(router, worker)) {
+      if (!*ejected || worker->probation.at < (*ejected)->probation.at) *ejected = worker;
+      continue;
+    }
     if (worker->wanted && (worker->state != WORKER_READY || !worker->first)) return false;
     for (struct call *call = worker->first; call; call = call->next) {
       const struct call *bearer = router_batch_bearer(call);
@@ -302,10 +315,20 @@ static struct call *newest_child(const struct router *router, const struct deplo
   return call;
 }
 
-static void break_deadlock(struct router *router, struct deployment *deployment, int64_t now) {
-  while (deployment->queue.count && is_deadlocked(router, deployment)) {
+// Whoever is ejected and idle is tried before a call is given up. Returns whether one is.
+static bool break_deadlock(struct router *router, struct deployment *deployment, int64_t now) {
+  struct worker *ejected;
+  while (deployment->queue.count && is_deadlocked(router, deployment, &ejected)) {
     struct call *call = newest_child(router, deployment);
-    if (!call) return;
+    if (!call) return false;
+#ifndef PLANT_EJECT_DEADLOCK
+    if (ejected) {
+      router_eject_needed(router, ejected, now);
+      return true;
+    }
+#else
+    if (ejected) return false;
+#endif
     struct error_writer writer;
     error_begin(&writer, ERROR_OVERLOADED, router_call_executed(router, call), false, "router");
     error_message(
@@ -316,6 +339,7 @@ static void break_deadlock(struct router *router, struct deployment *deployment,
     error_string(&writer, "scope", "workers");
     router_call_fail(router, call, error_end(&writer), now);
   }
+  return false;
 }
 
 // The candidates are those of this call where they were looked at for it.
@@ -389,7 +413,10 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
     skipped = true;
     deployment->skip[item->line] = 1;
   }
-  if (soonest < 0) break_deadlock(router, deployment, now);
+  if (soonest < 0 && break_deadlock(router, deployment, now)) {
+    router_dispatch(router, deployment, now);  // one more worker, of a finite number
+    return;
+  }
   int64_t later = now + (int64_t)(soonest * 1e9) + NANOSECONDS_PER_MILLISECOND;
   if (soonest >= 0 && later < again) again = later;
   if (again != INT64_MAX) timers_set(&router->timers, &deployment->timer, again);

@@ -168,10 +168,6 @@ static void choose_bearer(const struct worker *worker, struct batch *batch) {
     if (call->batch == batch && call->state == CALL_RUNNING) offer_bearer(batch, call);
 }
 
-void router_batch_widened(struct router *router, const struct call *call) {
-  if (call->batch) choose_bearer(call_worker(router, call), call->batch);
-}
-
 // The calls that were made in the batch are those of another member from now on.
 static void hand_over(struct router *router, struct call *from, struct call *to) {
   for (struct call *child = router->oldest; child && from->children; child = child->newer) {
@@ -181,6 +177,14 @@ static void hand_over(struct router *router, struct call *from, struct call *to)
     from->children--;
     to->children++;
   }
+}
+
+void router_batch_widened(struct router *router, const struct call *call) {
+  struct batch *batch = call->batch;
+  if (!batch) return;
+  struct call *before = batch->bearer;
+  choose_bearer(call_worker(router, call), batch);
+  if (before && before != batch->bearer) hand_over(router, before, batch->bearer);
 }
 
 static void send_cancel(struct router *router, struct worker *worker, const struct call *call,

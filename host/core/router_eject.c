@@ -5,6 +5,9 @@
 //      +--3 good calls-- PROBATION, one call at a time <-----------------+
 //                            +--one that is not good--> EJECTED, n + 1
 //
+// An ejection ends early where every other worker runs a call that waits for one that nobody else
+// can run.
+//
 // n is how often that happened; ten good minutes are a new beginning. (After the outlier detection
 // of the Envoy proxy.)
 //
@@ -96,6 +99,14 @@ void router_eject_timer(struct router *router, struct worker *worker, int64_t no
              worker->number);
   become(router, worker, STANDING_PROBATION, now);
   router_dispatch(router, router->deployments[worker->deployment], now);
+}
+
+void router_eject_needed(struct router *router, struct worker *worker, int64_t now) {
+  router_log(router, worker->deployment,
+             "worker %u is tried again early: calls on all others wait for one that it can run",
+             worker->number);
+  timers_cancel(&router->timers, &worker->probation);
+  become(router, worker, STANDING_PROBATION, now);
 }
 
 static void good(struct router *router, struct worker *worker, int64_t now) {

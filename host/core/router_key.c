@@ -369,7 +369,8 @@ void router_key_admit(struct router *router, struct call *call, const struct mes
     if (is_new) begin_run(router, keyed, call);
     attach(router, keyed, call);
     if (is_new) router_scale_offered(router, keyed->run, now);
-    if (is_new) router_dispatch(router, deployment, now);
+    // The maker of a call waits for the run from now on, which may be a deadlock.
+    if (is_new || call->parent.counter) router_dispatch(router, deployment, now);
   }
 }
 

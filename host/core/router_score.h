@@ -80,6 +80,8 @@ void router_eject_fault(struct router *router, struct worker *worker, int64_t no
 void router_eject_weigh(struct router *router, struct deployment *deployment);
 /// The time of its ejection is over.
 void router_eject_timer(struct router *router, struct worker *worker, int64_t now);
+/// Its ejection ends now: calls wait that nobody else can run.
+void router_eject_needed(struct router *router, struct worker *worker, int64_t now);
 
 // router_score.c
 /// A new process stands there: nothing is known about it.

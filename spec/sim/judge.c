@@ -58,6 +58,7 @@ int read_error(const struct payload *body, int *executed, bool *retryable) {
 }
 
 static bool waits_for_another(const struct world *world, const struct record *record) {
+  if (!record->has_children) return false;
   for (uint32_t i = 0; i < world->app_count; i++)
     for (const struct record *other = world->apps[i].oldest; other; other = other->newer)
       if (other->parent == record && !other->answered) return true;
@@ -72,12 +73,25 @@ static bool batch_waits_for_another(const struct world *world, const struct seat
   return false;
 }
 
-// All workers are ready, and each call they run has made another that has not ended.
-static bool is_deadlocked(const struct world *world, const struct app *app) {
+// It gets no calls until it has answered a ping.
+static bool is_silent(const struct world *world, uint32_t number) {
+  return world->heartbeat && world->seats[number].unanswered >= world->misses;
+}
+
+bool judge_deadlocked(const struct world *world, const struct app *app, bool but_for_ejected) {
+  uint32_t ejected = 0;
   if (app->ready != app->worker_count) return false;
-  for (uint32_t i = 0; i <= app->worker_count; i++) {
-    const struct seat *seat = &world->seats[app->first_worker + i];
-    if (seat->wanted && !seat->slot_count) return false;
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++) {
+    const struct seat *seat = &world->seats[i];
+    if (!seat->wanted || seat->slot_count) continue;
+    bool is_there = seat->standing && seat->ready && !seat->killed && !seat->given_up &&
+                    !seat->leaving && !seat->parked && !is_silent(world, i);
+    if (!is_there || standing_serves(world, seat)) return false;
+    ejected++;
+  }
+  if (but_for_ejected != (ejected > 0)) return false;
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++) {
+    const struct seat *seat = &world->seats[i];
     for (uint32_t k = 0; k < seat->slot_count; k++)
       if (!batch_waits_for_another(world, seat, seat->slots[k])) return false;
   }
@@ -102,7 +116,7 @@ static bool has_cause(const struct world *world, const struct record *record, in
     case ERROR_NOT_READY:
       return world->now >= record->queue_deadline && run->where == IN_QUEUE && !app->ready;
     case ERROR_OVERLOADED:
-      return run->where == IN_QUEUE && record->parent && is_deadlocked(world, app);
+      return run->where == IN_QUEUE && record->parent && judge_deadlocked(world, app, false);
     case ERROR_WORKER_LOST:
       return run->lost;
     case ERROR_POISON_CALL:
@@ -192,11 +206,6 @@ static uint32_t slots_with(const struct app *app, const struct seat *seat, uint3
     if (concurrency < least) least = concurrency;
   }
   return least;
-}
-
-// It gets no calls until it has answered a ping.
-static bool is_silent(const struct world *world, uint32_t number) {
-  return world->heartbeat && world->seats[number].unanswered >= world->misses;
 }
 
 // It failed on this worker, and there is another one that has nothing to do.
@@ -530,6 +539,7 @@ void judge_step(struct world *world) {
   REQUIRE(world, !world->follow, "%u calls of a batch are missing", world->follow);
   for (uint32_t i = 0; i < world->app_count; i++) scale_step(world, &world->apps[i]);
   standing_compare(world);
+  for (uint32_t i = 0; i < world->app_count; i++) standing_step(world, &world->apps[i]);
   for (uint32_t i = 0; i < world->app_count; i++) batch_check_waiting(world, &world->apps[i]);
   const struct person *person = &world->people[world->step % world->people_count];
   REQUIRE(world, person->calls <= LIMIT_IN_FLIGHT, "a client has %u calls in flight",

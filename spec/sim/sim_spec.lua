@@ -15,7 +15,8 @@ local SEEN = {
   'items', 'credit', 'progress', 'streams overdrawn',
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
-  'ejected', 'ejected for slowness', 'trusted again', 'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
+  'ejected', 'ejected for slowness', 'ejections ended early', 'trusted again',
+  'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
 }
 
 local function simulate(name, arguments)

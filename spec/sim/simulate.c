@@ -83,6 +83,7 @@ static void print(const struct statistics *statistics) {
       {"canaries", statistics->canaries},
       {"ejected", statistics->ejected},
       {"ejected for slowness", statistics->ejected_slow},
+      {"ejections ended early", statistics->needed_ejected},
       {"trusted again", statistics->trusted_again},
       {"deployments failed", statistics->failed},
       {"killed", statistics->kills},

@@ -6,6 +6,7 @@
 
 #include "../../host/core/router.h"
 
+struct app;
 struct seat;
 struct world;
 
@@ -16,6 +17,8 @@ struct trust {  // it is that of the place
   uint64_t answered_step;
 };
 
+/// Draws what the world is like, after all else.
+void standing_draw(struct world *world);
 /// The worker did what no call can be to blame for / has answered with RESULT or ERROR.
 void standing_fault(struct world *world, struct seat *seat);
 void standing_answered(struct world *world, struct seat *seat, const struct message *message);
@@ -23,5 +26,7 @@ void standing_answered(struct world *world, struct seat *seat, const struct mess
 void standing_ticks(struct world *world, struct seat *seat);
 /// Holds what the router says of all workers against what is known.
 void standing_compare(struct world *world);
+/// None stays ejected that a call needs because all others run calls that wait.
+void standing_step(struct world *world, const struct app *app);
 /// Whether it may be given a call as far as its standing goes.
 bool standing_serves(const struct world *world, const struct seat *seat);

@@ -134,6 +134,7 @@ static void draw(struct world *world) {
   world->app_count = 1 + chance_below(chance, DEPLOYMENTS);
   for (uint32_t i = 0; i < world->app_count; i++) draw_app(world, &world->apps[i]);
   finish_draw(world);
+  standing_draw(world);
 }
 
 // ---- its life ----

@@ -318,7 +318,7 @@ struct life {
 };
 
 struct statistics {
-  uint64_t ejected, ejected_slow, trusted_again;
+  uint64_t ejected, ejected_slow, needed_ejected, trusted_again;
   uint64_t outcomes[32];                                  // by enum error_name
   uint64_t attached, given_again, ended_waiting, needed;  // needed: admitted while it finishes
   uint64_t events[HAPPENINGS], steps;
@@ -582,6 +582,9 @@ int read_error(const struct payload *body, int *executed, bool *retryable);
 bool judge_serves(const struct world *world, const struct seat *seat);
 bool judge_could_take(const struct world *world, const struct seat *seat,
                       const struct record *record);
+/// All workers are ready, and each call they run has made another that has not ended; or all but
+/// some idle ones that are ejected.
+bool judge_deadlocked(const struct world *world, const struct app *app, bool but_for_ejected);
 /// Actions of the router.
 void judge_outcome(struct world *world, const struct action *action);
 void judge_dispatched(struct world *world, const struct action *action);

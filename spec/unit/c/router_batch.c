@@ -349,6 +349,32 @@ static void deadlock_is_seen(void) {
   scene_close(&scene);
 }
 
+// A call joins one of the batch by its key, and has more time than all others.
+static void deadlock_is_seen_after_widening(void) {
+  static const struct router_function functions[] = {{.concurrency = 1, .batch_size = SIZE},
+                                                     {.concurrency = 1}};
+  struct scene scene = scene_open(0, 0);
+  scene_deploy(&scene, functions, 2, 2);
+  struct message calls[2], keyed = {.remaining = SECONDS(5), .key = "k", .key_size = 1};
+  keyed.body = payload_copy("\x90", 1);
+  scene_call_with(&scene, PEER, keyed);
+  scene_call(&scene, 0, SECONDS(9));
+  scene_ready(&scene, 0);
+  take_batch(&scene, 0, 2, calls);
+  scene_ready(&scene, 1);
+  scene_call(&scene, 1, SECONDS(60));
+  struct message plain = scene_dispatched(&scene, 1);
+  struct message nested = {.function = 1, .remaining = SECONDS(20), .parent = calls[1].id};
+  scene_call_with(&scene, PEER, nested);
+  EXPECT(scene_is_silent(&scene));
+  keyed.remaining = SECONDS(30);
+  keyed.body = payload_copy("\x90", 1);
+  scene_call_with(&scene, PEER, keyed);
+  nested.parent = plain.id;
+  scene_fails(&scene, scene_call_with(&scene, PEER, nested), "Overloaded", "no");
+  scene_close(&scene);
+}
+
 // It would wait for a call that ends with its maker.
 static void own_key_is_refused(void) {
   struct scene scene = open_with(kBatch, 1);
@@ -396,6 +422,8 @@ static const struct check kChecks[] = {
     {"lets calls made in a batch live as long as somebody waits for it",
      children_stay_with_the_batch},
     {"sees that a batch waits for a call that cannot get a worker", deadlock_is_seen},
+    {"sees it also when another one of the batch has the most time by then",
+     deadlock_is_seen_after_widening},
     {"refuses a call made in a batch with the key of a call beside it", own_key_is_refused},
     {"refuses sizes and waits out of their limits", bad_options},
 };

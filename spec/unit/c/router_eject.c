@@ -140,6 +140,57 @@ static void one_at_a_time(void) {
   scene_close(&scene);
 }
 
+static uint64_t call_from(struct scene *scene, struct message parent) {
+  return scene_call_with(
+      scene, PEER, (struct message){.remaining = SECONDS(90), .workload = 1, .parent = parent.id});
+}
+
+// A call on the only other worker waits for one that it has made.
+static void needed(void) {
+  struct scene scene = scene_of(2);
+  run(&scene, 2, 0, 5, "GpuFault");
+  scene_call(&scene, 0, SECONDS(90));
+  scene_call(&scene, 0, SECONDS(90));
+  struct message parent = scene_dispatched(&scene, 1);
+  EXPECT(!has_call(&scene, 0) && standing(&scene, 0) == STANDING_EJECTED);
+  uint64_t child = call_from(&scene, parent);
+  EXPECT(standing(&scene, 0) == STANDING_PROBATION);
+  // Older ones go first, and then the child.
+  ends(&scene, 0, scene_dispatched(&scene, 0), NULL, MILLISECONDS(1));
+  struct message message = scene_dispatched(&scene, 0);
+  EXPECT_EQUAL(child, message.id.counter);
+  // The time that was set for the end of the ejection means nothing any more.
+  ends(&scene, 0, message, "GpuFault", MILLISECONDS(1));
+  EXPECT(standing(&scene, 0) == STANDING_EJECTED);
+  scene_pass(&scene, SECONDS(59));
+  EXPECT(standing(&scene, 0) == STANDING_EJECTED);
+  scene_pass(&scene, SECONDS(1));
+  EXPECT(standing(&scene, 0) == STANDING_PROBATION);
+  scene_close(&scene);
+}
+
+// Three workers, two of them ejected: one is tried, and then the other one, and then there is none.
+static void needed_all(void) {
+  struct scene scene = scene_of(4);
+  run(&scene, 4, 0, 5, "GpuFault");
+  scene_pass(&scene, SECONDS(1));
+  run(&scene, 4, 1, 5, "GpuFault");
+  scene_call(&scene, 0, SECONDS(90));
+  scene_call(&scene, 0, SECONDS(90));
+  struct message two = scene_dispatched(&scene, 2), three = scene_dispatched(&scene, 3);
+  call_from(&scene, two);
+  EXPECT(standing(&scene, 0) == STANDING_EJECTED && scene_is_silent(&scene));
+  call_from(&scene, three);
+  EXPECT(standing(&scene, 0) == STANDING_PROBATION && standing(&scene, 1) == STANDING_EJECTED);
+  struct message zero = scene_dispatched(&scene, 0);
+  EXPECT(!has_call(&scene, 1));
+  call_from(&scene, zero);
+  EXPECT(standing(&scene, 1) == STANDING_PROBATION);
+  uint64_t last = call_from(&scene, scene_dispatched(&scene, 1));
+  scene_fails(&scene, last, "Overloaded", "no");
+  scene_close(&scene);
+}
+
 static void panic(void) {
   struct scene scene = scene_of(4);
   run(&scene, 4, 0, 5, "GpuFault");
@@ -206,6 +257,8 @@ static const struct check checks[] = {
     {"tries it again after 30 s, and trusts it after 3 good calls", probation},
     {"ejects it for longer each time, until it was good for 10 minutes", longer},
     {"gives a worker on probation one call at a time", one_at_a_time},
+    {"tries one early when calls on all others wait for one that it can run", needed},
+    {"tries one after the other, and gives up a call when there is none left", needed_all},
     {"A16: gives calls to all when more than half look bad", panic},
     {"ejects one of two, but never the only one", at_least_one},
     {"does not eject one that alone got calls that are larger than before", large},

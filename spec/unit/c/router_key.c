@@ -421,6 +421,20 @@ static void deadlock(void) {
   scene_close(&scene);
 }
 
+// The run has waited before, for somebody else.
+static void later_deadlock(void) {
+  struct scene scene = two_clients();
+  uint64_t outer = scene_call(&scene, 0, SECONDS(5));
+  struct message given = scene_dispatched(&scene, 0);
+  uint64_t first = call_key(&scene, "k", SECONDS(5));
+  scene_fails(&scene, call_in(&scene, "k", given), "Overloaded", "maybe");  // the run goes on
+  scene_reply(&scene, 0, given, MESSAGE_RESULT);
+  scene_succeeds(&scene, outer);
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  scene_succeeds(&scene, first);
+  scene_close(&scene);
+}
+
 static void ends_with_its_maker(void) {
   struct scene scene = scene_square(2);
   router_client(scene.router, OTHER, scene.now);
@@ -539,6 +553,7 @@ static const struct check checks[] = {
     {"refuses a call that would wait for itself", waits_for_itself},
     {"refuses a call that would wait in a circle", waits_in_a_circle},
     {"ends a deadlock of calls with keys", deadlock},
+    {"ends one that begins when a call joins what waits already", later_deadlock},
     {"ends calls with the one that made them", ends_with_its_maker},
     {"C6: ignores a call that repeats one in flight", same_id_same_content},
     {"C7: drops a call that has the id of another one, which is unaffected", same_id_other_content},
