@@ -31,6 +31,10 @@ setup_need_build() {
   setup_need lua-argparse test -e /usr/share/lua/5.1/argparse.lua
 }
 
+setup_need_examples() {
+  setup_need libpng16-16 luajit -e 'require("ffi").load("libpng16.so.16")'
+}
+
 setup_need_specs() {
   setup_need libopenblas0-pthread setup_library libopenblas.so.0
   setup_need lua-busted test -e "$(setup_busted)"
