@@ -140,7 +140,7 @@ static __device__ __forceinline__ O binary_op(int op, wide<T> a, wide<T> b) {
 // beside it.
 template <class T>
 constexpr bool is_fast(int op) {
-  if (kFaithful || (kSerial && is_half<T>)) return false;
+  if (kFaithful) return false;
   return op <= KERNEL_DIV || op == KERNEL_MIN || op == KERNEL_MAX || is_comparison(op);
 }
 
@@ -156,17 +156,8 @@ struct binary_fn {
     if constexpr (OP == kAny) return any_op<O, T>(op, load(a), load(b));
     return binary_op<O, T>(OP, load(a), load(b));
   }
-};
-
-template <int OP, class O, class T>
-struct scalar_fn {
-  int op;
-  wide<T> value;
-  bool first;
-  __device__ O operator()(T a) const {
-    const wide<T> x = load(a);
-    if constexpr (OP == kAny) return any_op<O, T>(op, first ? value : x, first ? x : value);
-    return first ? binary_op<O, T>(OP, value, x) : binary_op<O, T>(OP, x, value);
+  auto in_f32() const {
+    return binary_fn<OP, std::conditional_t<is_half<O>, float, O>, float>{op};
   }
 };
 
@@ -219,8 +210,9 @@ int kernel_binary_scalar(int op, const struct kernel_view *out, const struct ker
     using O = element_of<decltype(to)>;
     using T = element_of<decltype(from)>;
     constexpr int OP = std::decay_t<decltype(operation)>::value;
-    const wide<T> number = load(convert<T>(value));
-    return map<O, T, none, none>(scalar_fn<OP, O, T>{op, number, front},
-                                 scalar_fn<kAny, O, T>{op, number, front}, stream, out, in);
+    const T number = convert<T>(value);
+    return map<O, T, none, none>(with_number<binary_fn<OP, O, T>, T>{{op}, number, front},
+                                 with_number<binary_fn<kAny, O, T>, T>{{op}, number, front}, stream,
+                                 out, in);
   });
 }

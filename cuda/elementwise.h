@@ -121,46 +121,181 @@ static __global__ void __launch_bounds__(256)
   }
 }
 
-// A run with steps that the compiler knows, or -1 for those of the plan.
-template <int S0, int S1, int S2, int S3, int N, class F, class O, class A, class B, class C>
-static __device__ __forceinline__ void map_run(const F &f, const int64_t (&step)[N], int length,
-                                               O *out, const A *a, const B *b, const C *c) {
-  const int64_t s0 = S0 < 0 ? step[0] : S0, s1 = S1 < 0 ? operand<1>(step) : S1;
-  const int64_t s2 = S2 < 0 ? operand<2>(step) : S2, s3 = S3 < 0 ? operand<3>(step) : S3;
-  const A a0 = S1 == 0 ? element(a, 0) : A();
-  const B b0 = S2 == 0 && N > 2 ? element(b, 0) : B();
-#pragma GCC ivdep
-  for (int i = 0; i < length; ++i) {
-    out[i * s0] = call<N - 1>(f, S1 == 0 ? a0 : element(a, i * s1),
-                              S2 == 0 ? b0 : element(b, i * s2), element(c, i * s3));
-  }
-}
+// A function of two as one of one: the other is a number.
+template <class Two, class T>
+struct with_number {
+  Two two;
+  T number;
+  bool first;
 
-// `Known`: the output steps by one, and each input by one or, one of two, not at all.
-template <bool Known, class F, class O, class A, class B, class C>
-static __global__ void map_runs(F f, plan<1 + inputs_of<A, B, C>> p, int width, O *out, const A *a,
-                                const B *b, const C *c) {
-  constexpr int N = 1 + inputs_of<A, B, C>;
+  __device__ auto operator()(T a) const {
+    return first ? two(number, a) : two(a, number);
+  }
+  auto in_f32() const {
+    return with_number<decltype(two.in_f32()), float>{two.in_f32(), load(number), first};
+  }
+};
+
+// ---- On the processor: one kernel for all operations, which calls the loop of one.
+
+// A run of `length` elements; f is the function object, steps count elements.
+using run_fn = void (*)(const void *f, const int64_t *step, int length, char *out, const char *a,
+                        const char *b, const char *c);
+
+// The bytes of a function object.
+struct captured {
+  alignas(8) unsigned char bytes[24];
+
+  template <class F>
+  explicit captured(const F &f) {
+    static_assert(sizeof(F) <= sizeof bytes && std::is_trivially_copyable<F>::value, "it fits");
+    memcpy(bytes, &f, sizeof f);
+  }
+};
+
+// Offsets of the plan are bytes, its steps elements.
+template <int N>
+static __global__ void map_runs(run_fn run, captured f, plan<N> p, int width, char *out,
+                                const char *a, const char *b, const char *c) {
   const share mine = share_of(p.units);
-  const int64_t s1 = operand<1>(p.step), s2 = operand<2>(p.step);
   for (uint32_t unit = mine.first; unit < mine.end; unit += mine.step) {
     int64_t at[N];
     const int first = static_cast<int>(plan_at(p, unit, at)) * width;
     const int length = first + width < p.inner ? width : p.inner - first;
-    O *to = out + at[0];
-    const A *x = a + operand<1>(at);
-    const B *y = b + operand<2>(at);
-    const C *z = c + operand<3>(at);
-    if constexpr (!Known) {
-      map_run<-1, -1, -1, -1>(f, p.step, length, to, x, y, z);
-    } else if (N == 3 && s2 == 0) {
-      map_run<1, 1, 0, 0>(f, p.step, length, to, x, y, z);
-    } else if (N == 3 && s1 == 0) {
-      map_run<1, 0, 1, 0>(f, p.step, length, to, x, y, z);
-    } else {
-      map_run<1, 1, 1, 1>(f, p.step, length, to, x, y, z);
+    run(f.bytes, p.step, length, out + at[0], a + operand<1>(at), b + operand<2>(at),
+        c + operand<3>(at));
+  }
+}
+
+// The loop of an operation, with steps that the compiler knows, or -1 for those of the plan.
+template <int S0, int S1, int S2, int S3, class F, class O, class A, class B, class C>
+static __attribute__((noinline)) void run_of(const void *fn, const int64_t *step, int length,
+                                             char *to, const char *x, const char *y,
+                                             const char *z) {
+  constexpr int N = inputs_of<A, B, C>;
+  const F f = *static_cast<const F *>(fn);
+  O *out = reinterpret_cast<O *>(to);
+  const A *a = reinterpret_cast<const A *>(x);
+  const B *b = reinterpret_cast<const B *>(y);
+  const C *c = reinterpret_cast<const C *>(z);
+  const int64_t s0 = S0 < 0 ? step[0] : S0, s1 = N > 0 && S1 < 0 ? step[1] : S1;
+  const int64_t s2 = N > 1 && S2 < 0 ? step[2] : S2, s3 = N > 2 && S3 < 0 ? step[3] : S3;
+  const A a0 = S1 == 0 ? element(a, 0) : A();
+  const B b0 = S2 == 0 ? element(b, 0) : B();
+#pragma GCC ivdep
+  for (int i = 0; i < length; ++i) {
+    out[i * s0] = call<N>(f, S1 == 0 ? a0 : element(a, i * s1), S2 == 0 ? b0 : element(b, i * s2),
+                          element(c, i * s3));
+  }
+}
+
+// The processor has no arithmetic for f16 and bf16: some are made f32, computed with the loop for
+// f32, and made what they were. The output steps by one, inputs by one or not at all.
+struct through_f32 {
+  run_fn run;
+  unsigned char f[16];
+};
+
+template <class T>
+static __attribute__((noinline)) void widen_run(float *out, const T *in, int length) {
+  for (int i = 0; i < length; ++i) out[i] = load(in[i]);
+}
+template <class T>
+static __attribute__((noinline)) void narrow_run(T *out, const float *in, int length) {
+  for (int i = 0; i < length; ++i) out[i] = convert<T>(in[i]);
+}
+
+template <class O, class T, int Inputs>
+static void run_through_f32(const void *fn, const int64_t *step, int length, char *to,
+                            const char *a, const char *b, const char *) {
+  constexpr int kAtOnce = 256;
+  const through_f32 &via = *static_cast<const through_f32 *>(fn);
+  float x[kAtOnce], y[kAtOnce], made[kAtOnce];
+  O *out = reinterpret_cast<O *>(to);
+  for (int first = 0; first < length; first += kAtOnce, out += kAtOnce) {
+    const int n = length - first < kAtOnce ? length - first : kAtOnce;
+    widen_run(x, reinterpret_cast<const T *>(a) + first * step[1], step[1] ? n : 1);
+    if constexpr (Inputs > 1) {
+      widen_run(y, reinterpret_cast<const T *>(b) + first * step[2], step[2] ? n : 1);
+    }
+    char *result = reinterpret_cast<char *>(is_half<O> ? static_cast<void *>(made) : out);
+    via.run(via.f, step, n, result, reinterpret_cast<const char *>(x),
+            reinterpret_cast<const char *>(y), nullptr);
+    if constexpr (is_half<O>) narrow_run(out, made, n);
+  }
+}
+
+// Of a number, the loop of the function of two, where the number is an input that does not step.
+template <int S, bool First, class O, class T, class Two>
+static void run_with_number(const void *fn, const int64_t *step, int length, char *out,
+                            const char *a, const char *, const char *) {
+  const auto &f = *static_cast<const with_number<Two, T> *>(fn);
+  const char *number = reinterpret_cast<const char *>(&f.number);
+  const int64_t steps[3] = {step[0], First ? 0 : step[1], First ? step[1] : 0};
+  constexpr int kOfA = First && S > 0 ? 0 : S, kOfB = First || S < 0 ? S : 0, kOfC = S < 0 ? S : 0;
+  run_of<S, kOfA, kOfB, kOfC, Two, O, T, T, none>(&f.two, steps, length, out, First ? number : a,
+                                                  First ? a : number, nullptr);
+}
+
+template <class F>
+struct loops {
+  template <int S, class O, class A, class B, class C>
+  static run_fn of(const F &) {
+    return run_of<S, S, S, S, F, O, A, B, C>;
+  }
+};
+template <class Two, class T>
+struct loops<with_number<Two, T>> {
+  template <int S, class O, class, class, class>
+  static run_fn of(const with_number<Two, T> &f) {
+    return f.first ? run_with_number<S, true, O, T, Two> : run_with_number<S, false, O, T, Two>;
+  }
+};
+
+// The loop for a plan: `fast` where the output steps by one and each input by one or, one of two,
+// not at all, else `any`.
+template <class O, class A, class B, class C, class Fast, class Any, int N>
+static run_fn run_for(const plan<N> &p, const Fast &fast, const Any &any, bool *known) {
+  int still = 0, wild = p.step[0] != 1;
+  for (int n = 1; n < N; ++n) {
+    still += p.step[n] == 0;
+    wild += p.step[n] != 0 && p.step[n] != 1;
+  }
+  *known = !wild && (!still || (N == 3 && still == 1));
+  if (!*known) return loops<Any>::template of<-1, O, A, B, C>(any);
+  if constexpr (N == 3) {
+    if (p.step[2] == 0) return run_of<1, 1, 0, 0, Fast, O, A, B, C>;
+    if (p.step[1] == 0) return run_of<1, 0, 1, 0, Fast, O, A, B, C>;
+  }
+  return loops<Fast>::template of<1, O, A, B, C>(fast);
+}
+
+template <class O, class A, class B, class C, class Fast, class Any, int N>
+static void choose_run(const plan<N> &p, const Fast &fast, const Any &any, run_fn *run,
+                       captured *f) {
+  bool known;
+  if constexpr (is_half<A> && !std::is_same<Fast, Any>::value) {
+    using W = std::conditional_t<is_half<O>, float, O>;
+    using B32 = std::conditional_t<std::is_same<B, none>::value, none, float>;
+    const auto wide_fast = fast.in_f32();
+    through_f32 via;
+    static_assert(sizeof wide_fast <= sizeof via.f, "it fits");
+    memcpy(via.f, &wide_fast, sizeof wide_fast);
+    via.run = run_for<W, float, B32, none>(p, wide_fast, wide_fast, &known);
+    if (known) {
+      *run = run_through_f32<O, A, N - 1>;
+      *f = captured(via);
+      return;
+    }
+    *run = loops<Any>::template of<-1, O, A, B, C>(any);
+  } else {
+    *run = run_for<O, A, B, C>(p, fast, any, &known);
+    if (known) {
+      *f = captured(fast);
+      return;
     }
   }
+  *f = captured(any);
 }
 
 constexpr int larger(int a, int b) {
@@ -187,19 +322,17 @@ static int map_part(const Fast &fast, const Any &any, const layout<N> &l, O *out
   if constexpr (kSerial) {
     const int width = 4096;
     plan_make(&p, l, width);
-    const unsigned grid = grid_for(p.units, l.shape[0] < width ? l.shape[0] : width);
-    int still = 0, wild = p.step[0] != 1;
-    for (int n = 1; n < N; ++n) {
-      still += p.step[n] == 0;
-      wild += p.step[n] != 0 && p.step[n] != 1;
+    run_fn run;
+    captured f(any);
+    choose_run<O, A, B, C>(p, fast, any, &run, &f);
+    const int64_t size[4] = {sizeof(O), sizeof(A), sizeof(B), sizeof(C)};
+    for (int n = 0; n < N; ++n) {
+      for (int d = 0; d < p.rank; ++d) p.stride[n][d] *= size[n];
     }
-    if (!wild && (!still || (N == 3 && still == 1))) {
-      SIMT_LAUNCH((map_runs<true, Fast, O, A, B, C>), grid, 1, 0, stream, fast, p, width, out, a, b,
-                  c);
-    } else {
-      SIMT_LAUNCH((map_runs<false, Any, O, A, B, C>), grid, 1, 0, stream, any, p, width, out, a, b,
-                  c);
-    }
+    SIMT_LAUNCH(map_runs<N>, grid_for(p.units, l.shape[0] < width ? l.shape[0] : width), 1, 0,
+                stream, run, f, p, width, reinterpret_cast<char *>(out),
+                reinterpret_cast<const char *>(a), reinterpret_cast<const char *>(b),
+                reinterpret_cast<const char *>(c));
     return simt_last_error();
   } else {
     constexpr int V =

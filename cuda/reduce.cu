@@ -5,6 +5,7 @@
 //   columns   where neighbours in memory belong to different results: a thread has a column
 // Where there are fewer rows than the device can work on at once, each is split over several
 // blocks, which leave what they found in the workspace for a second, small kernel.
+#include "exponential.h"
 #include "team.h"
 
 // What is carried along: an index with its value, or a maximum with the sum of exponentials
@@ -143,7 +144,7 @@ struct logsumexp_of {
     if (a.most == b.most) return {a.most, a.sum + b.sum};  // also where both are infinite
     const carried high = beyond<true>(a.most, b.most) ? a : b;
     const carried low = beyond<true>(a.most, b.most) ? b : a;
-    return {high.most, high.sum + low.sum * exp(low.most - high.most)};
+    return {high.most, high.sum + low.sum * exponential(low.most - high.most)};
   }
   static __device__ result end(carried c, double) {
     return convert<T>(c.most + log(c.sum));
@@ -194,38 +195,95 @@ static __device__ __forceinline__ void leave(typename Op::carried c, const parts
 template <class T>
 constexpr int kLanes = kSerial ? 16 : kPackBytes / static_cast<int>(sizeof(T));
 
-// The part of a row from `first` to before `end` that lane `lane` of TEAM has. Packed: elements are
-// neighbours, and the row is aligned to packs.
+// Of neighbours from `first` to before `end`, aligned to packs, the part that lane `lane` of TEAM
+// has.
+template <class Op, int TEAM, class T>
+static __device__ __forceinline__ typename Op::carried gather_packed(const T *row, uint32_t first,
+                                                                     uint32_t end, int lane) {
+  constexpr int V = kLanes<T>;
+  typename Op::carried c[V];
+  for (int k = 0; k < V; ++k) c[k] = Op::begin();
+  SIMT_UNROLL
+  for (uint32_t i = first + static_cast<uint32_t>(lane) * V; i + V <= end; i += TEAM * V) {
+    if constexpr (kSerial) {
+      for (int k = 0; k < V; ++k) c[k] = Op::with(c[k], load(row[i + k]), i + k);
+    } else {
+      const pack<T, V> x = *reinterpret_cast<const pack<T, V> *>(row + i);
+      for (int k = 0; k < V; ++k) c[k] = Op::with(c[k], load(x.at[k]), i + k);
+    }
+  }
+  const uint32_t rest = first + (end - first) / V * V + static_cast<uint32_t>(lane);
+  if constexpr (kSerial) {
+    for (uint32_t i = rest; i < end; ++i) c[0] = Op::with(c[0], load(row[i]), i);
+  } else if (rest < end) {
+    c[0] = Op::with(c[0], load(row[rest]), rest);
+  }
+  for (int step = 1; step < V; step *= 2) {
+    for (int k = 0; k + step < V; k += 2 * step) c[k] = Op::merge(c[k], c[k + step]);
+  }
+  return c[0];
+}
+
+// Operations that the processor does with runs of neighbours, the extreme of which it finds with
+// vector instructions first. with(c, row, first, end) is c with a run.
+constexpr uint32_t kRun = 512;
+
+template <class Op>
+struct by_runs {
+  static constexpr bool is_so = false;
+};
+
+// Where it is counts only if it is further out than all before.
+template <bool Highest, class T>
+struct by_runs<place_of<Highest, T>> {
+  static constexpr bool is_so = kSerial;
+  using carried = typename place_of<Highest, T>::carried;
+
+  static carried with(carried c, const T *row, uint32_t first, uint32_t end) {
+    const wide<T> most = gather_packed<extreme_of<Highest, T>, 1>(row, first, end, 0);
+    const carried merged = place_of<Highest, T>::merge(c, {most, first});
+    if (merged.at == c.at && c.at != INT64_MAX) return c;
+    uint32_t i = first;
+    while (i + 1 < end && !(load(row[i]) == most) && load(row[i]) == load(row[i])) ++i;
+    return {most, i};
+  }
+};
+
+template <class T>
+struct by_runs<logsumexp_of<T>> {
+  static constexpr bool is_so = kSerial;
+  using carried = typename logsumexp_of<T>::carried;
+
+  static carried with(carried c, const T *row, uint32_t first, uint32_t end) {
+    const wide<T> most = gather_packed<extreme_of<true, T>, 1>(row, first, end, 0);
+    constexpr int V = kLanes<T>;
+    wide<T> sums[V] = {};
+    // One that is as large counts 1, also where both are infinite.
+    const auto term = [&](T x) { return load(x) == most ? 1 : exponential(load(x) - most); };
+    uint32_t i = first;
+    for (; i + V <= end; i += V) {
+      for (int k = 0; k < V; ++k) sums[k] += term(row[i + k]);
+    }
+    for (; i < end; ++i) sums[0] += term(row[i]);
+    for (int k = 1; k < V; ++k) sums[0] += sums[k];
+    return logsumexp_of<T>::merge(c, {most, sums[0]});
+  }
+};
+
+// Packed: elements are neighbours, and the row is aligned to packs.
 template <class Op, int TEAM, bool Packed, class T>
 static __device__ __forceinline__ typename Op::carried gather_row(const T *row, const plan<1> &r,
                                                                   uint32_t first, uint32_t end,
                                                                   int lane) {
-  using carried = typename Op::carried;
-  if constexpr (Packed) {
-    constexpr int V = kLanes<T>;
-    carried c[V];
-    for (int k = 0; k < V; ++k) c[k] = Op::begin();
-    SIMT_UNROLL
-    for (uint32_t i = first + static_cast<uint32_t>(lane) * V; i + V <= end; i += TEAM * V) {
-      if constexpr (kSerial) {
-        for (int k = 0; k < V; ++k) c[k] = Op::with(c[k], load(row[i + k]), i + k);
-      } else {
-        const pack<T, V> x = *reinterpret_cast<const pack<T, V> *>(row + i);
-        for (int k = 0; k < V; ++k) c[k] = Op::with(c[k], load(x.at[k]), i + k);
-      }
+  typename Op::carried c = Op::begin();
+  if constexpr (Packed && by_runs<Op>::is_so) {
+    for (uint32_t i = first; i < end; i += kRun) {
+      c = by_runs<Op>::with(c, row, i, end - i < kRun ? end : i + kRun);
     }
-    const uint32_t rest = first + (end - first) / V * V + static_cast<uint32_t>(lane);
-    if constexpr (kSerial) {
-      for (uint32_t i = rest; i < end; ++i) c[0] = Op::with(c[0], load(row[i]), i);
-    } else if (rest < end) {
-      c[0] = Op::with(c[0], load(row[rest]), rest);
-    }
-    for (int step = 1; step < V; step *= 2) {
-      for (int k = 0; k + step < V; k += 2 * step) c[k] = Op::merge(c[k], c[k + step]);
-    }
-    return c[0];
+    return c;
+  } else if constexpr (Packed) {
+    return gather_packed<Op, TEAM>(row, first, end, lane);
   } else {
-    carried c = Op::begin();
     SIMT_UNROLL
     for (uint32_t i = first + static_cast<uint32_t>(lane); i < end; i += TEAM) {
       int64_t at[1];
@@ -262,7 +320,7 @@ static __global__ void __launch_bounds__(256)
 // Columns: the innermost kept dimension has stride 1 in the input. A thread of a GPU has one column
 // and every kHeight-th element of it; neighbouring lanes have neighbouring columns. The processor's
 // thread has kWidth columns.
-constexpr int kWidth = kSerial ? 64 : 1;
+constexpr int kWidth = kSerial ? 2048 : 1;
 constexpr int kAcross = kSerial ? 1 : 32;
 constexpr int kHeight = kSerial ? 1 : 8;
 
@@ -366,10 +424,12 @@ static void join(layout<N> *l) {
 constexpr int64_t kBusy = kSerial ? 16 : kFaithful ? 8 : 1024;  // blocks that keep a device busy
 constexpr int64_t kLeast = kSerial ? 1 << 15 : kFaithful ? 64 : 1 << 11;  // elements worth a block
 
-static uint32_t splits_for(int64_t blocks, int64_t length) {
-  if (blocks >= kBusy || length < 2 * kLeast) return 1;
+// `width`: what a block does for each of `length`.
+static uint32_t splits_for(int64_t blocks, int64_t length, int64_t width) {
+  const int64_t least = ceil_div(kLeast, width);
+  if (blocks >= kBusy || length < 2 * least) return 1;
   int64_t splits = kBusy / (blocks > 0 ? blocks : 1);
-  if (splits > length / kLeast) splits = length / kLeast;
+  if (splits > length / least) splits = length / least;
   return static_cast<uint32_t>(splits > 1 ? splits : 1);
 }
 
@@ -413,7 +473,8 @@ static int scheme_make(struct scheme *s, const struct kernel_view *out,
   const int64_t strip = kAcross * kWidth;
   const int64_t blocks = by_columns ? rows / kept.shape[0] * ceil_div(kept.shape[0], strip)
                                     : ceil_div(rows, length > 1024 ? 1 : kBlock / kWarp);
-  s->parts.splits = splits_for(blocks, length);
+  // A GPU's block takes the columns of a strip at once, the processor's one behind the other.
+  s->parts.splits = splits_for(blocks, length, kSerial && by_columns ? strip : 1);
   return KERNEL_OK;
 }
 

@@ -3,6 +3,7 @@
 // On a GPU a warp has a row of up to 4 KiB, a block one of up to 32 KiB: it is read once, kept in
 // registers, and written once. A longer row, or one whose elements are no neighbours, is read again
 // for each pass, out of the caches.
+#include "exponential.h"
 #include "team.h"
 
 enum row_kind { SOFTMAX, LOG_SOFTMAX, LAYER_NORM, RMS_NORM };
@@ -18,6 +19,7 @@ constexpr int kPacks = 8;  // that a thread holds
 // A row of V * kPacks elements a lane at most.
 template <int TEAM, int V, class T>
 struct held_row {
+  static constexpr bool kKeepsInOutput = false;
   wide<T> x[V * kPacks];
 
   __device__ __forceinline__ held_row(const T *row, const row_options &o, int lane) {
@@ -28,12 +30,14 @@ struct held_row {
       for (int j = 0; j < V; ++j) x[k * V + j] = load(p.at[j]);
     }
   }
-  template <class F>
-  __device__ __forceinline__ void visit(const row_options &o, int lane, const F &f) const {
+  template <class F, class M>
+  __device__ __forceinline__ wide<T> fold(const row_options &o, int lane, wide<T> c, const F &f,
+                                          const M &merge) const {
     for (int k = 0; k < kPacks; ++k) {
       if ((k * TEAM + lane) * V >= o.length) break;
-      for (int j = 0; j < V; ++j) f(x[k * V + j]);
+      for (int j = 0; j < V; ++j) c = merge(c, f(x[k * V + j]));
     }
+    return c;
   }
   // Writes f(value, index).
   template <class F>
@@ -51,17 +55,39 @@ struct held_row {
 // A row that is read anew each time. Near: its elements are neighbours.
 template <int TEAM, bool Near, class T>
 struct read_row {
+  // Whether what is computed on the way may be kept in the output, as it is there without rounding,
+  // and read again by the only thread that there is.
+  static constexpr bool kKeepsInOutput = kSerial && Near && !is_half<T>;
   const T *row;
 
   __device__ __forceinline__ read_row(const T *from, const row_options &, int) : row(from) {}
-  template <class F>
-  __device__ __forceinline__ void visit(const row_options &o, int lane, const F &f) const {
+  // The processor carries several along, which do not wait for each other.
+  template <class F, class M>
+  __device__ __forceinline__ wide<T> fold(const row_options &o, int lane, wide<T> c, const F &f,
+                                          const M &merge) const {
+    if constexpr (kSerial && Near) {
+      constexpr int kAtOnce = 16;
+      wide<T> all[kAtOnce];
+      for (int k = 0; k < kAtOnce; ++k) all[k] = c;
+      int i = 0;
+      for (; i + kAtOnce <= o.length; i += kAtOnce) {
+        for (int k = 0; k < kAtOnce; ++k) all[k] = merge(all[k], f(load(row[i + k])));
+      }
+      for (; i < o.length; ++i) all[0] = merge(all[0], f(load(row[i])));
+      for (int step = 1; step < kAtOnce; step *= 2) {
+        for (int k = 0; k < kAtOnce; k += 2 * step) all[k] = merge(all[k], all[k + step]);
+      }
+      return all[0];
+    }
     SIMT_UNROLL
-    for (int i = lane; i < o.length; i += TEAM) f(load(row[i * (Near ? 1 : o.in_step)]));
+    for (int i = lane; i < o.length; i += TEAM) {
+      c = merge(c, f(load(row[i * (Near ? 1 : o.in_step)])));
+    }
+    return c;
   }
   template <class F>
   __device__ __forceinline__ void write(T *out, const row_options &o, int lane, const F &f) const {
-    SIMT_UNROLL
+    SIMT_APART
     for (int i = lane; i < o.length; i += TEAM) {
       out[i * (Near ? 1 : o.out_step)] = convert<T>(f(load(row[i * (Near ? 1 : o.in_step)]), i));
     }
@@ -84,27 +110,37 @@ static __device__ __forceinline__ void do_row(const Row &row, const row_options 
                                               const T *bias) {
   using W = wide<T>;
   if constexpr (Kind == SOFTMAX || Kind == LOG_SOFTMAX) {
-    W most = W(-INFINITY), sum = 0;
-    row.visit(o, lane, [&](W x) { most = most_of(most, x); });
+    const auto same = [](W x) { return x; };
+    W most = row.fold(o, lane, W(-INFINITY), same, most_of<W>);
     most = team_merge<TEAM>(most, most_of<W>);
-    row.visit(o, lane, [&](W x) { sum += exp(x - most); });
+    if constexpr (Kind == SOFTMAX && Row::kKeepsInOutput) {
+      row.write(out, o, lane, [&](W x, int) { return exponential(x - most); });
+      const Row made(out, o, lane);
+      const W scale = W(1) / made.fold(o, lane, W(0), same, add<W>);
+      made.write(out, o, lane, [&](W x, int) { return x * scale; });
+      return;
+    }
+    W sum = row.fold(
+        o, lane, W(0), [&](W x) { return exponential(x - most); }, add<W>);
     sum = team_merge<TEAM>(sum, add<W>);
     if (!is_there) return;
     if constexpr (Kind == SOFTMAX) {
       const W scale = W(1) / sum;
-      row.write(out, o, lane, [&](W x, int) { return exp(x - most) * scale; });
+      row.write(out, o, lane, [&](W x, int) { return exponential(x - most) * scale; });
     } else {
       const W down = log(sum);
       row.write(out, o, lane, [&](W x, int) { return (x - most) - down; });
     }
   } else {
-    W mean = 0, square = 0;
+    W mean = 0;
     const W count = static_cast<W>(o.length);
     if constexpr (Kind == LAYER_NORM) {
-      row.visit(o, lane, [&](W x) { mean += x; });
+      mean = row.fold(
+          o, lane, W(0), [](W x) { return x; }, add<W>);
       mean = team_merge<TEAM>(mean, add<W>) / count;
     }
-    row.visit(o, lane, [&](W x) { square += (x - mean) * (x - mean); });
+    W square = row.fold(
+        o, lane, W(0), [&](W x) { return (x - mean) * (x - mean); }, add<W>);
     square = team_merge<TEAM>(square, add<W>);
     if (!is_there) return;
     const W scale = W(1) / sqrt(square / count + static_cast<W>(o.epsilon));

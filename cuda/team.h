@@ -7,9 +7,11 @@
 #ifdef __CUDACC__
 #define SIMT_UNROLL _Pragma("unroll 4")
 #define SIMT_UNROLL_ALL _Pragma("unroll")  // so that an array in it stays in registers
+#define SIMT_APART SIMT_UNROLL
 #else
 #define SIMT_UNROLL
 #define SIMT_UNROLL_ALL
+#define SIMT_APART _Pragma("GCC ivdep")  // no turn of the loop reads what another one writes
 #endif
 
 // A lane's partner in a merge. Overloaded for what consists of several numbers.

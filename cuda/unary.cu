@@ -1,6 +1,7 @@
 // Functions of one input.
 #include "activation.h"
 #include "elementwise.h"
+#include "exponential.h"
 
 template <class T>
 static __device__ __forceinline__ T inverse_root(T x) {
@@ -37,7 +38,7 @@ static __device__ __forceinline__ T float_op(int op, T x) {
     case KERNEL_RECIPROCAL:
       return T(1) / x;
     case KERNEL_EXP:
-      return exp(x);
+      return exponential(x);
     case KERNEL_EXPM1:
       return expm1(x);
     case KERNEL_LOG:
@@ -145,9 +146,10 @@ static __device__ SIMT_ONCE O any_op(int op, wide<T> x) {
 // vector unit. The others take so long that a choice at run time is nothing beside it.
 template <class T>
 constexpr bool is_fast(int op) {
-  if (kFaithful || (kSerial && is_half<T>)) return false;
+  if (kFaithful) return false;
   return op <= KERNEL_NOT || op == KERNEL_SQRT || op == KERNEL_RECIPROCAL || op == KERNEL_RELU ||
-         (!kSerial && (op == KERNEL_EXP || op == KERNEL_GELU_TANH || op == KERNEL_SILU));
+         op == KERNEL_EXP || op == KERNEL_GELU_TANH || op == KERNEL_SILU ||
+         (kSerial && op == KERNEL_SIGMOID);
 }
 
 template <int OP, class O, class T>
@@ -156,6 +158,9 @@ struct unary_fn {
   __device__ O operator()(T a) const {
     if constexpr (OP == kAny) return any_op<O, T>(op, load(a));
     return unary_op<O, T>(OP, load(a));
+  }
+  auto in_f32() const {
+    return unary_fn<OP, float, float>{op};
   }
 };
 

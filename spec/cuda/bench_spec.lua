@@ -56,7 +56,7 @@ describe('spec/bench/run cuda', function()
   it('refuses what is not an option', function()
     local output, code = run_bench(BUILD, '--fast')
     assert.equal(64, code)
-    assert.equal('--fast is not an option: cuda [--quick] [--record]\n', output)
+    assert.equal('--fast is not an option: cuda [--quick] [--record] [NAME]\n', output)
   end)
 
   it('records a device in place of what was recorded for it before', function()

@@ -147,6 +147,12 @@ for _, library in ipairs(kernels.libraries()) do
       expect('mul', 'f32', view:values(), values, values)
     end)
 
+    it('computes the exponential to the ends of its range', function()
+      local values, expected = { -math.huge, -200, -104, -103, -90, -87.5, -0.0, 1e-30, 1, 88.7, 89, 200, math.huge, 0 / 0 }, {}
+      for i, x in ipairs(values) do expected[i] = kernels.round(math.exp(kernels.round(x, 'f32')), 'f32') end
+      kernels.near(expected, unary('exp', 'f32', { #values }, values), 4 * kernels.epsilon('f32'), 2 ^ -149, 'exp')
+    end)
+
     it('refuses shapes that do not fit', function()
       local out = kernels.view(C, 'f32', { 2, 3 })
       for _, shape in ipairs { { 2 }, { 3, 3 }, { 2, 3, 1 }, { 0 } } do

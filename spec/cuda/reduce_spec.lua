@@ -11,7 +11,7 @@ local CASES = {
   { { 1 }, { 1 } }, { { 7 }, { 1 } }, { { 1031 }, { 1 } }, { { 70001 }, { 1 } },
   { { 3, 0, 2 }, { 3 } }, { { 0, 5 }, { 2 } }, { {}, {} },
   { { 13, 17 }, { 2 } }, { { 13, 17 }, { 1 } }, { { 13, 17 }, { 1, 2 } }, { { 13, 17 }, {} },
-  { { 5, 4096 }, { 2 } }, { { 3, 2999 }, { 2 } }, { { 600, 70 }, { 1 } }, { { 1000, 3 }, { 1 } }, { { 2, 500, 40 }, { 2 } },
+  { { 5, 4096 }, { 2 } }, { { 3, 2999 }, { 2 } }, { { 600, 70 }, { 1 } }, { { 1000, 3 }, { 1 } }, { { 2, 500, 40 }, { 2 } }, { { 3, 4100 }, { 1 } },
   { { 5, 6, 7, 8 }, { 2, 4 } }, { { 5, 6, 7, 8 }, { 1, 3 } }, { { 2, 1, 40, 33 }, { 3 } },
   { { 31, 50 }, { 2 }, { 1, 31 } }, { { 31, 50 }, { 1 }, { 1, 31 } }, { { 300 }, { 1 }, { -2 } }, { { 20, 30 }, { 2 }, { 0, 1 } },
   { { 9, 64 }, { 2 }, { 65, 1 } }, { { 9, 64 }, { 2 }, { 80, 1 } }, { { 64, 20 }, { 1 }, { 33, 1 } },
@@ -174,6 +174,19 @@ for _, library in ipairs(kernels.libraries()) do
           local out = kernels.view(C, result_of(op, 'f32'), { 1 })
           local got = reduce(op, out, kernels.view(C, 'f32', { 4 }, row))
           kernels.near(expected_of(op, 'f32', { 4 }, { 1 }, row), got, 1e-6, 0, op)
+        end
+      end
+    end)
+
+    it('finds the first of several extremes that are far apart', function()
+      for op, far in pairs { argmax = 5, argmin = -5 } do
+        for _, case in ipairs { { far, 600 }, { 0 / 0, 700 }, { far, 1 }, { far, 1500 } } do
+          local row = {}
+          for i = 1, 1500 do row[i] = i % 3 / 4 end
+          row[case[2]], row[math.min(case[2] + 512, 1500)] = case[1], case[1]
+          for _, dtype in ipairs { 'f32', 'f64', 'bf16' } do
+            assert.same({ case[2] - 1 }, (reduce(op, kernels.view(C, 'i64', { 1 }), kernels.view(C, dtype, { 1500 }, row))))
+          end
         end
       end
     end)

@@ -9,7 +9,7 @@ end
 
 return function(C, plain, arrays, on_gpu, quick)
   local rounds, count = quick and 1 or 21, quick and 10 or on_gpu and 500 or 20000 -- a GPU's queue takes a thousand
-  local rows = {}
+  local own_time, rows = on_gpu and 0 or 1, {}
 
   -- Seconds of a launch from C and of one by `own`, in turn.
   local function add(name, aim, own)
@@ -18,11 +18,11 @@ return function(C, plain, arrays, on_gpu, quick)
     local of_own, of_limit, ratios = {}, {}, {}
     for i = 1, rounds + 2 do
       arrays:check(C.device_synchronize())
-      of_limit[i] = plain.plain_launches(C.kernel_unary, count, C.KERNEL_RELU, result, a, nil) / count
+      of_limit[i] = plain.plain_launches(C.kernel_unary, own_time, count, C.KERNEL_RELU, result, a, nil) / count
       arrays:check(C.device_synchronize())
-      local start = plain.plain_now()
+      local start = plain.plain_now(own_time)
       own(count, result, a)
-      of_own[i] = (plain.plain_now() - start) / count
+      of_own[i] = (plain.plain_now(own_time) - start) / count
       ratios[i] = of_own[i] / of_limit[i]
     end
     rows[#rows + 1] = { name = name, seconds = median(of_own), limit = median(of_limit), ratio = median(ratios), relation = '<=', aim = aim }

@@ -5,7 +5,8 @@
 
 #include "../../../cuda/kernels.h"
 
-double plain_now(void);
+/// Seconds. `own` not 0: that this thread has run, so that other processes do not count.
+double plain_now(int own);
 
 /// Numbers between -4 and 4, the same in each run.
 void plain_numbers(float *out, int64_t count, uint64_t seed);
@@ -45,5 +46,5 @@ void plain_rmsnorm(float *out, const float *in, const float *weight, int64_t row
 typedef int launch_unary(int op, const struct kernel_view *out, const struct kernel_view *in,
                          void *stream);
 /// Seconds in which `count` launches are made, not done.
-double plain_launches(launch_unary *launch, int64_t count, int op, const struct kernel_view *out,
-                      const struct kernel_view *in, void *stream);
+double plain_launches(launch_unary *launch, int own, int64_t count, int op,
+                      const struct kernel_view *out, const struct kernel_view *in, void *stream);
