@@ -63,7 +63,7 @@ end
 local function error_of(line, name)
   if line:sub(1, #name) ~= name then return nil end
   local rest = line:sub(#name + 1)
-  local number, message = rest:match '^%((%d+)%): error[ %w#-]*: (.*)$'
+  local number, message = rest:match '^%((%d+)%): [cathsropi ]*error[ %w#-]*: (.*)$'
   if not number then number, message = rest:match '^:(%d+):%d*:? ?[fatl ]*error: (.*)$' end
   return tonumber(number), message
 end

@@ -4,6 +4,7 @@
 --     local cuda = require 'farside.cuda'
 --     for _, gpu in ipairs(cuda.devices()) do print(gpu.device, gpu.name, gpu.memory, gpu.compute) end
 local Event = require 'farside.cuda.event'
+local Graph = require 'farside.cuda.graph'
 local Stream = require 'farside.cuda.stream'
 local backends = require 'farside.tensor.backend'
 local devices = require 'farside.cuda.device'
@@ -18,6 +19,7 @@ local M = {
   stream = Stream.new,
   event = Event.new,
   module = modules.new,
+  graph = Graph.new,
 }
 
 --- Waits until all that was put on the streams of a device so far is done: of all devices in use unless one is named. Other

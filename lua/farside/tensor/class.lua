@@ -302,11 +302,16 @@ function Tensor.on_host(self)
   return self.device == 'cpu' and self or self:to 'cpu'
 end
 
+--- Whether its elements are written by Lua rather than by a kernel: not those of a device, and not while a graph is captured.
+function Tensor.is_plain(self)
+  return self.device == 'cpu' and not storages.is_capturing
+end
+
 --- A copy of its own, in row-major order.
 function methods:copy()
   check_self(self, 'copy')
   local copy = Tensor.empty(self.device, self._dtype, { unpack(self.shape) })
-  if self.device == 'cpu' then Tensor.gather(self, copy:data()) else Tensor.ops.copy_on_device(copy, self) end
+  if Tensor.is_plain(self) then Tensor.gather(self, copy:data()) else Tensor.ops.copy_on_device(copy, self) end
   return copy
 end
 
@@ -413,7 +418,7 @@ local function set(self, other)
   end
   local source = other:expand(self.shape)
   if source.device ~= self.device then source = other:to(self.device):expand(self.shape) end
-  if self.device == 'cpu' and source.dtype == self.dtype then
+  if Tensor.is_plain(self) and source.dtype == self.dtype then
     scatter(self, source)
   else
     Tensor.ops.copy_on_device(self, source)
@@ -425,7 +430,7 @@ local function assign(self, value)
   local problem
   if Tensor.is(value) then
     problem = set(self, value)
-  elseif self.device == 'cpu' then
+  elseif Tensor.is_plain(self) then
     problem = fill_on_host(self, value)
   else
     problem = Tensor.ops.fill_on_device(self, value)

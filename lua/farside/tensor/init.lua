@@ -87,7 +87,7 @@ end
 --- Zeros; false for bool.
 function M.zeros(shape, dtype, device)
   local made = make('tensor.zeros', shape, dtype, device)
-  if made.device ~= 'cpu' then return made:fill(made.dtype ~= 'bool' and 0) end
+  if not Tensor.is_plain(made) then return made:fill(made.dtype ~= 'bool' and 0) end
   ffi.fill(made:data(), made:count() * made._dtype.size)
   return made
 end
@@ -111,7 +111,7 @@ end
 --- Fills a range on the host; or by a kernel, when the first elements and the last say that all fit.
 local function fill_range(made, first, step)
   local count, write = made:count(), made._dtype.write
-  if made.device == 'cpu' then
+  if Tensor.is_plain(made) then
     local data = made:data()
     for i = 0, count - 1 do
       local value = first + i * step

@@ -30,7 +30,7 @@ local function view(number, tensor, stream)
     result.shape[i - 1] = shape[i]
     result.stride[i - 1] = strides[i]
   end
-  if tensor.device ~= 'cpu' then storages.touch(tensor._storage, stream) end
+  if not Tensor.is_plain(tensor) then storages.touch(tensor._storage, stream) end
   return result
 end
 M.view = view

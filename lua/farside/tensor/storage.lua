@@ -145,6 +145,10 @@ local function out_of_memory(backend, bytes, used)
   error(what .. ' on the host: out of memory', 0)
 end
 
+-- While a graph is captured: its stream as a number, and what its launches use.
+local capture
+M.is_capturing = false
+
 local function take(pool, backend, device, bytes)
   local pointer, used_on = pool:take(bytes)
   if not pointer then out_of_memory(backend, bytes, pool.counts.used) end
@@ -157,6 +161,7 @@ function M.new(device, bytes)
   if device == 'cpu' then
     local storage = take(host, nil, device, bytes)
     storage.used_on = nil  -- a device that copies from there has done so when it says so
+    if capture then capture.kept[storage] = true end
     return storage
   end
   local backend = backends.of(device)
@@ -176,6 +181,7 @@ end
 --- Notes that a stream is given work with the storage, if it is not the one that it belongs to.
 function M.touch(storage, stream)
   local key = number_of(stream)
+  if capture and capture.key == key then capture.kept[storage] = true end
   if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
 end
 
@@ -204,8 +210,30 @@ function M.apart(backend, stream, func, ...)
   return { used_on = state.used_on, guard = pool:guard() }, result
 end
 
+local function call_apart(backend, stream, func)
+  if backend.kind == 'cpu' then return {}, func() end
+  return M.apart(backend, stream, func)
+end
+
+--- The same, and the keeper keeps what is used in launches on the stream, and memory of the host that is taken meanwhile.
+---@return table keeper
+---@return any result of the function
+function M.captured(backend, stream, func)
+  local before = capture
+  capture = { key = number_of(stream), kept = {} }
+  local kept = capture.kept
+  M.is_capturing = true
+  local ok, keeper, result = pcall(call_apart, backend, stream, func)
+  capture, M.is_capturing = before, before ~= nil
+  if not ok then error(keeper, 0) end
+  keeper.kept = kept
+  return keeper, result
+end
+
 --- Notes that the memory of a keeper is used on a stream.
 function M.replayed(keeper, stream)
+  for storage in pairs(keeper.kept or {}) do M.touch(storage, stream) end
+  if not keeper.used_on then return end
   keeper.used_on[number_of(stream)] = stream or false
 end
 

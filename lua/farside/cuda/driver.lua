@@ -1,0 +1,136 @@
+--- The driver of NVIDIA's GPUs, libcuda.so.1: loads compiled kernels and launches them, in the context that the library of
+-- kernels uses too.
+local ffi = require 'ffi'
+
+local M = {}
+
+ffi.cdef [[
+int cuInit(unsigned flags);
+int cuDriverGetVersion(int *version);
+int cuGetErrorString(int status, const char **text);
+int cuCtxGetCurrent(void **context);
+int cuCtxSetCurrent(void *context);
+int cuDevicePrimaryCtxRetain(void **context, int device);
+int cuThreadExchangeStreamCaptureMode(int *mode);
+int cuModuleLoadDataEx(void **module, const void *image, unsigned count, int *options, void **values);
+int cuModuleGetFunction(void **function, void *module, const char *name);
+int cuFuncSetAttribute(void *function, int attribute, int value);
+int cuFuncGetParamInfo(void *function, size_t i, size_t *offset, size_t *size);
+int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                   unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra);
+]]
+
+local NOT_FOUND = 500            -- CUDA_ERROR_NOT_FOUND
+local RELAXED = 2                -- CU_STREAM_CAPTURE_MODE_RELAXED
+local ERROR_LOG, ERROR_LOG_SIZE = 5, 6  -- CU_JIT_ERROR_LOG_BUFFER, ..._SIZE_BYTES
+local MOST_SHARED = 8            -- CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+local SHARED_WITHOUT_ASKING = 48 * 1024  -- bytes
+local LOG_BYTES = 8192
+
+local Driver = {}
+Driver.__index = Driver
+
+local opened = {}
+
+--- Opens the driver in a file, or of a name that the system's loader finds.
+---@return table? driver { version = 13000 }
+---@return string? err
+function M.open(path)
+  if opened[path] then return opened[path] end
+  local ok, library = pcall(ffi.load, path)
+  if not ok then return nil, tostring(library) end
+  local driver = setmetatable({ library = library }, Driver)
+  local version = ffi.new 'int[1]'
+  driver:check(library.cuInit(0), 'starting the driver')
+  driver:check(library.cuDriverGetVersion(version), 'asking the driver for its version')
+  driver.version = version[0]
+  opened[path] = driver
+  return driver
+end
+
+--- Opens the driver of this machine. FARSIDE_CUDA_DRIVER names another file.
+function M.find()
+  return M.open(os.getenv 'FARSIDE_CUDA_DRIVER' or 'libcuda.so.1')
+end
+
+--- Raises the error of a status that is not 0.
+function Driver:check(status, what)
+  if status == 0 then return end
+  local text = ffi.new 'const char *[1]'
+  local known = self.library.cuGetErrorString(status, text) == 0 and text[0] ~= nil
+  error(('%s: %s'):format(what, known and ffi.string(text[0]) or 'error ' .. status), 0)
+end
+
+--- Makes the primary context of a device current, as the runtime has done it where it has worked already.
+local function enter(self, device)
+  local library, context = self.library, ffi.new 'void *[1]'
+  self:check(library.cuCtxGetCurrent(context), 'asking for the context')
+  if context[0] ~= nil then return end
+  self:check(library.cuDevicePrimaryCtxRetain(context, device), 'opening the device')
+  self:check(library.cuCtxSetCurrent(context[0]), 'opening the device')
+end
+
+local function load(self, image)
+  local module, log = ffi.new 'void *[1]', ffi.new('char[?]', LOG_BYTES)
+  local options = ffi.new('int[2]', ERROR_LOG, ERROR_LOG_SIZE)
+  local values = ffi.new('void *[2]', log, ffi.cast('void *', LOG_BYTES - 1))
+  local status = self.library.cuModuleLoadDataEx(module, image, 2, options, values)
+  if status ~= 0 then
+    local text = ffi.string(log):gsub('%s+$', '')
+    self:check(status, 'loading compiled kernels' .. (text ~= '' and (' (%s)'):format(text) or ''))
+  end
+  return module[0]
+end
+
+--- Loads what was compiled, PTX with a zero byte behind it. It stays loaded. Also while a stream is captured.
+---@return ffi.cdata* module
+function Driver:load(device, image)
+  enter(self, device)
+  local mode = ffi.new('int[1]', RELAXED)
+  self:check(self.library.cuThreadExchangeStreamCaptureMode(mode), 'loading compiled kernels')
+  local ok, module = pcall(load, self, image)
+  self.library.cuThreadExchangeStreamCaptureMode(mode)
+  if not ok then error(module, 0) end
+  return module
+end
+
+local Kernel = {}
+Kernel.__index = Kernel
+
+-- Drivers before 12.4 do not tell the sizes of parameters.
+local function sizes_of(library, handle, count)
+  local has_sizes = pcall(function() return library.cuFuncGetParamInfo end)
+  if not has_sizes then return nil end
+  local sizes, offset, size = {}, ffi.new 'size_t[1]', ffi.new 'size_t[1]'
+  while #sizes <= count and library.cuFuncGetParamInfo(handle, #sizes, offset, size) == 0 do
+    sizes[#sizes + 1] = tonumber(size[0])
+  end
+  return sizes
+end
+
+--- A kernel of a loaded module; nil: it has none of this name.
+---@param count number of parameters that are expected
+---@return table? kernel { sizes = of the parameters, where the driver tells them }
+function Driver:kernel(module, name, count)
+  local handle = ffi.new 'void *[1]'
+  local status = self.library.cuModuleGetFunction(handle, module, name)
+  if status == NOT_FOUND then return nil end
+  self:check(status, 'looking for kernel ' .. name)
+  return setmetatable({ library = self.library, handle = handle[0], shared = SHARED_WITHOUT_ASKING,
+    sizes = sizes_of(self.library, handle[0], count) }, Kernel)
+end
+
+--- Launches it. `shape`: uint32_t[6], the grid's and the block's; `arguments`: void *[], pointers to them.
+---@return number status as the runtime has it
+function Kernel:launch(shape, shared, stream, arguments)
+  local library = self.library
+  if shared > self.shared then
+    local status = library.cuFuncSetAttribute(self.handle, MOST_SHARED, shared)
+    if status ~= 0 then return status end
+    self.shared = shared
+  end
+  return library.cuLaunchKernel(self.handle, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shared, stream,
+    arguments, nil)
+end
+
+return M

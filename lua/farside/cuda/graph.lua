@@ -1,0 +1,102 @@
+--- Graphs: launches that are written down once and then given to the device together, as often as one likes.
+--
+--     local graph, y = cuda.graph(function() return (x * 2 + 1):exp() end)
+--     x:set(new)       -- the graph reads what is in its tensors when it is replayed
+--     graph:replay()   -- y holds the result of it
+--
+-- While it is written down nothing is computed, so the function cannot look at elements of what it makes. The graph keeps
+-- every tensor that its launches use.
+local Stream = require 'farside.cuda.stream'
+local backends = require 'farside.tensor.backend'
+local check = require 'farside.check'
+local ffi = require 'ffi'
+local misuse = require 'farside.tensor.misuse'
+local storages = require 'farside.tensor.storage'
+
+local Graph = {}
+Graph.__index = Graph
+Graph.__name = 'farside.cuda.graph'
+
+local place = ffi.new 'void *[1]'
+
+-- Handles of those that are garbage. A finalizer runs at any time, also while another graph is captured, when a device may not
+-- be spoken to.
+local garbage = {}
+
+local function free_garbage()
+  for i = #garbage, 1, -1 do
+    local one = garbage[i]
+    garbage[i] = nil
+    one.library.device_graph_free(one.handle)
+  end
+end
+
+--- Ends a capture; returns the status and the graph's handle.
+local function finish(backend, stream)
+  place[0] = nil
+  local status = backend.library.device_capture_end(stream, place)
+  return status, place[0]
+end
+
+local function give_up(backend, stream)
+  local _, handle = finish(backend, stream)
+  backend.library.device_last_error()
+  if handle ~= nil then backend.library.device_graph_free(handle) end
+end
+
+local function call_on(backend, stream, func)
+  local before = backend:own_stream()
+  backend:use_stream(stream)
+  local ok, keeper, result = pcall(storages.captured, backend, stream, func)
+  backend:use_stream(before)
+  return ok, keeper, result
+end
+
+--- Writes down what a function launches, on its first device unless one is named. Returns the graph, and what the function
+-- returns. An error in the function ends the capture and is raised.
+---@param func function
+---@param device string? 'cuda:0'
+function Graph.new(func, device)
+  if type(func) ~= 'function' then misuse('cuda.graph: expected a function, got %s', check.describe(func)) end
+  local name, problem = backends.device(device or backends.preferred())
+  if not name then misuse('cuda.graph: %s', problem) end
+  local backend, stream = backends.of(name), Stream.new(name)
+  local handle = stream._handle
+  free_garbage()
+  backend:choose()
+  backend:check(backend.library.device_capture_begin(handle), 'capturing a graph')
+  local ok, keeper, result = call_on(backend, handle, func)
+  if not ok then
+    give_up(backend, handle)
+    error(keeper, 0)
+  end
+  local status, made = finish(backend, handle)
+  backend:check(status, 'capturing a graph')
+  local library = backend.library
+  return setmetatable({
+    device = name,
+    _backend = backend,
+    _handle = made,
+    _keeper = keeper,
+    _func = func,  -- with what it refers to
+    _stream = stream,
+    _guard = ffi.gc(ffi.new 'uint8_t[1]', function() garbage[#garbage + 1] = { library = library, handle = made } end),
+  }, Graph), result
+end
+
+--- Gives what is written down to the device, on the stream of the coroutine that calls this. Does not wait.
+function Graph:replay()
+  if type(self) ~= 'table' or getmetatable(self) ~= Graph then
+    misuse('expected a graph before the colon: write g:replay(), got %s', check.describe(self))
+  end
+  local backend = self._backend
+  local stream = backend:enter()
+  backend:check(backend.library.device_graph_launch(self._handle, stream), 'replaying a graph')
+  storages.replayed(self._keeper, stream)
+end
+
+function Graph:__tostring()
+  return ('farside.cuda.graph on %s'):format(self.device)
+end
+
+return Graph

@@ -1,0 +1,174 @@
+--- Graphs, on the processor and on a made-up device: the processor's library under the name of a CUDA device.
+local Folder = require 'spec.support.folder'
+local backends = require 'farside.tensor.backend'
+local cuda = require 'farside.cuda'
+local libraries = require 'farside.cuda.library'
+local storages = require 'farside.tensor.storage'
+local tensor = require 'farside.tensor'
+
+local DEVICE = 'cuda:7'
+
+local SOURCE = [[
+extern "C" __global__ void scale(float *y, const float *x, float by, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) y[i] = by * x[i];
+}]]
+
+describe('a graph', function()
+  local folder
+
+  setup(function()
+    folder = Folder.new()
+    backends.put(DEVICE, assert(libraries.open 'cpu'))
+  end)
+
+  teardown(function()
+    collectgarbage()
+    storages.forget(DEVICE)
+    backends.put(DEVICE, nil)
+    folder:close()
+  end)
+
+  for _, device in ipairs { 'cpu', DEVICE } do
+    describe('on ' .. device, function()
+      it('computes when it is replayed, with what its tensors then hold', function()
+        local x = tensor.from({ 1, 2, 3 }):to(device)
+        local graph, y = cuda.graph(function() return x * 2 + 1 end, device)
+        graph:replay()
+        assert.same({ 3, 5, 7 }, y:table())
+        x:set(tensor.from { 10, 20, 30 })
+        assert.same({ 3, 5, 7 }, y:table())
+        graph:replay()
+        assert.same({ 21, 41, 61 }, y:table())
+      end)
+
+      it('launches nothing while it is captured', function()
+        local x = tensor.zeros({ 3 }, 'f32', device)
+        local graph = cuda.graph(function() x:set(x + 1) end, device)
+        assert.same({ 0, 0, 0 }, x:table())
+        for _ = 1, 3 do graph:replay() end
+        assert.same({ 3, 3, 3 }, x:table())
+      end)
+
+      it("holds users' own kernels", function()
+        local kernels = cuda.module(SOURCE)
+        local x, y = tensor.from({ 1, 2, 3 }):to(device), tensor.zeros({ 3 }, 'f32', device)
+        local by = 2
+        local graph = cuda.graph(function()
+          kernels.scale { grid = 1, block = 32 } (y, x, by, 3)
+          kernels.scale { grid = 1, block = 32 } (y, y, by, 3)
+        end, device)
+        by = 100  -- numbers are those of the capture
+        assert.same({ 0, 0, 0 }, y:table())
+        graph:replay()
+        assert.same({ 4, 8, 12 }, y:table())
+      end)
+
+      it('keeps what it writes to, also what nobody else refers to', function()
+        local x = tensor.ones({ 1000 }, 'f32', device)
+        local graph, y = cuda.graph(function() return ((x + 1) * 3 - 2):sum() end, device)
+        local others = {}
+        for round = 1, 5 do
+          collectgarbage()
+          for i = 1, 20 do others[20 * round + i] = tensor.full({ 1000 }, round, 'f32', device) end
+          graph:replay()
+          assert.equal(4000, y:item())
+        end
+        for round = 1, 5 do
+          for i = 1, 20 do assert.equal(1000 * round, others[20 * round + i]:sum():item()) end
+        end
+      end)
+
+      it('keeps the tensors that it reads', function()
+        local held = {}
+        local function read() return held.x + 1 end
+        local function capture()
+          held.x = tensor.full({ 1000 }, 5, 'f32', device)
+          return cuda.graph(read, device)
+        end
+        local graph, y = capture()
+        held.x = nil
+        collectgarbage()
+        collectgarbage()
+        local others = {}
+        for i = 1, 100 do others[i] = tensor.full({ 1000 }, 7, 'f32', device) end
+        graph:replay()
+        assert.equal(6000, y:sum():item())
+        assert.equal(7000, others[100]:sum():item())
+      end)
+
+      it('gives its memory back when it is garbage', function()
+        collectgarbage()
+        local before = tensor.memory(device).used
+        do
+          local x = tensor.ones({ 100000 }, 'f32', device)
+          local graph = cuda.graph(function() return x + 1 end, device)
+          graph:replay()
+          assert.is_true(tensor.memory(device).used >= before + 800000)
+        end
+        collectgarbage()
+        collectgarbage()
+        cuda.graph(function() end, device)
+        assert.is_true(tensor.memory(device).used < before + 100000)
+      end)
+
+      it('is none when the function raises, and operations go on as before', function()
+        local x = tensor.ones({ 3 }, 'f32', device)
+        local thrown = {}
+        local ok, problem = pcall(cuda.graph, function()
+          x:set(x + 1)
+          error(thrown)
+        end, device)
+        assert.same({ false, true }, { ok, problem == thrown })
+        assert.same({ 1, 1, 1 }, x:table())
+        assert.same({ 2, 2, 2 }, (x + 1):table())
+        local graph, y = cuda.graph(function() return x * 5 end, device)
+        graph:replay()
+        assert.same({ 5, 5, 5 }, y:table())
+      end)
+
+      it('may be empty, and is replayed on another stream', function()
+        local x = tensor.zeros({ 1 }, 'f32', device)
+        cuda.graph(function() end, device):replay()
+        local graph = cuda.graph(function() x:set(x + 1) end, device)
+        local stream = cuda.stream(device)
+        stream:use(function() graph:replay() end)
+        stream:synchronize()
+        assert.same({ 1 }, x:table())
+      end)
+
+      it('is not captured inside of another one, which is captured nevertheless', function()
+        local x, inner = tensor.zeros({ 1 }, 'f32', device), nil
+        local outer = cuda.graph(function()
+          inner = cuda.graph(function() x:set(x + 10) end, device)
+          x:set(x + 1)
+        end, device)
+        outer:replay()
+        assert.same({ 1 }, x:table())
+        inner:replay()
+        assert.same({ 11 }, x:table())
+      end)
+    end)
+  end
+
+  it('raises the error of a replay inside of a capture', function()
+    local graph = cuda.graph(function() end, DEVICE)
+    local ok, problem = pcall(cuda.graph, function() graph:replay() end, DEVICE)
+    assert.is_false(ok)
+    assert.truthy(tostring(problem):find('replaying a graph', 1, true), tostring(problem))
+  end)
+
+  it('refuses what is no function and no device', function()
+    for expected, arguments in pairs {
+      ['cuda.graph: expected a function, got nil'] = {},
+      ["cuda.graph: expected a device ('cpu' or 'cuda:0'), got the string \"gpu\""] = { function() end, 'gpu' },
+    } do
+      local ok, problem = pcall(cuda.graph, unpack(arguments))
+      assert.is_false(ok)
+      assert.truthy(problem:find(expected, 1, true), problem)
+    end
+    local ok, problem = pcall(cuda.graph(function() end).replay)
+    assert.is_false(ok)
+    assert.truthy(problem:find('expected a graph before the colon: write g:replay(), got nil', 1, true), problem)
+  end)
+end)
