@@ -149,7 +149,7 @@ end
 -- Devices -------------------------------------------------------------------------------------------------------------
 
 local function finish(ok, ...)
-  fault.settle()
+  fault.settle_call()
   if ok then return ... end
   error((...), 0)
 end

@@ -566,6 +566,14 @@ end
 
 -- Time --------------------------------------------------------------------------------------------------------------
 
+--- The same, through a cancel.
+function M.outlast(seconds)
+  local co, at = yielding(), now() + seconds
+  if not co then return M.sleep(seconds) end
+  timers:add({ co = co }, at)
+  yield(WAITING)
+end
+
 --- Lets some seconds pass: other coroutines, calls and timers go on meanwhile.
 function M.sleep(seconds)
   check_seconds('sleep', seconds, 2)

@@ -56,7 +56,9 @@ function M.render(found, paint)
     if i > 1 then lines[#lines + 1] = '' end
     lines[#lines + 1] = head_of(deployment, entry.router, paint)
     if deployment.failure then
-      lines[#lines + 1] = '  ' .. paint('red', text.plain(tostring(deployment.failure.message)))
+      local cause = deployment.failure.cause
+      local why = tostring(deployment.failure.message) .. (cause and ': ' .. tostring(cause.message) or '')
+      lines[#lines + 1] = '  ' .. paint('red', text.plain(why))
     end
     if deployment.decision then lines[#lines + 1] = '  ' .. paint('dim', 'scaling: ' .. text.plain(deployment.decision)) end
     if #deployment.workers > 0 then

@@ -20,9 +20,10 @@ end
 -- cudaError_t in driver_types.h. Of 700 to 721 CUDA says that the process must be terminated and launched anew.
 local MEMORY = 2
 local BUSY = 46
+local UNKNOWN = 999
 local STICKY = set { 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911 }
 local LOST = set { 214, 220 }
-local NO_DEVICE = set { 3, BUSY, 100, 101, 102, 304, 802, 805, 806, 807, 808, 809 }
+local NO_DEVICE = set { 3, BUSY, UNKNOWN, 100, 101, 102, 304, 802, 805, 806, 807, 808, 809 }
 local UNSUPPORTED = set { 35, 36, 209, 222, 803, 804 }
 
 local NO_DEVICE_EXIT = 78
@@ -61,11 +62,11 @@ function M.new(fields)
   return setmetatable(fields, Fault)
 end
 
---- What a status of a device is: 'memory', 'sticky', 'lost', 'no_device', 'unsupported' or 'other'. One that is busy was so
--- from the beginning, or was taken away.
+--- What a status of a device is: 'memory', 'sticky', 'lost', 'no_device', 'unsupported' or 'other'. One that has worked before
+-- and is busy now was taken away, and what it says of itself that nobody knows leaves nothing to rely on.
 function M.classify(code, was_used)
   if code == MEMORY then return 'memory' end
-  if STICKY[code] then return 'sticky' end
+  if STICKY[code] or code == UNKNOWN and was_used then return 'sticky' end
   if LOST[code] or code == BUSY and was_used then return 'lost' end
   if UNSUPPORTED[code] then return 'unsupported' end
   return NO_DEVICE[code] and 'no_device' or 'other'
@@ -95,6 +96,11 @@ local function condemn(fault, is_lost)
   if M.mark then return end
   M.mark = fault
   if executor then executor:fault(is_lost, M.fields(fault)) end
+end
+
+--- The device has worked for another process and does not for this one: it is lost.
+function M.lose(fault)
+  condemn(fault, true)
 end
 
 local function versions(library)
@@ -157,6 +163,11 @@ end
 --- Waits for all that the devices were given so far, and raises what has gone wrong there. Nothing in a process that uses none.
 function M.settle()
   if M.is_used then require('farside.cuda.wait').all() end
+end
+
+--- The same of the call that ends.
+function M.settle_call()
+  require('farside.cuda.wait').call(executor:sequence())
 end
 
 return M

@@ -28,7 +28,7 @@ function M.synchronize(device)
   if device == nil then return wait.all() end
   local name, problem = backends.device(device)
   if not name then misuse('cuda.synchronize: %s', problem) end
-  backends.of(name):settle(wait.stream)
+  backends.of(name):settle_all(wait.stream)
 end
 
 return M

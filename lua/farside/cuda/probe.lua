@@ -16,8 +16,10 @@ M.patience = 10
 local PAUSE = 0.02            -- seconds between looks at the memory
 local SLACK = 64 * 1024 ^ 2   -- bytes that may be missing: what a driver keeps is not always the same
 local DEVICE = 'cuda:0'       -- a worker sees its own device alone
+local BUSY = 46               -- somebody else uses it in exclusive mode, and may leave it again
 
-local function touch(backend)
+local function touch()
+  local backend = backends.of(DEVICE)
   local library, place = backend.library, ffi.new 'void *[1]'
   backend:choose()
   backend:check(library.device_malloc(place, 256, nil), 'the first allocation')
@@ -25,6 +27,7 @@ local function touch(backend)
   if status == 0 then status = library.device_stream_synchronize(nil) end
   library.device_free(place[0], nil)
   backend:check(status, 'the first look')
+  return backend
 end
 
 local function free_bytes(backend)
@@ -55,9 +58,12 @@ function M.run(executor)
     executor:suspects(M.patience, fault.fields { device = DEVICE,
       message = ('%s does not answer, %d s after a worker on it has ended badly'):format(DEVICE, M.patience) })
   end
-  local backend = backends.of(DEVICE)
-  touch(backend)
+  local ok, backend = pcall(touch)
   executor:suspects()
+  if not ok then
+    if fault.is(backend) and backend.absent == 'no_device' and backend.cuda_code ~= BUSY then fault.lose(backend) end
+    error(backend, 0)
+  end
   wait_for_memory(backend, wanted)
 end
 

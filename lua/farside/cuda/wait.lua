@@ -30,7 +30,7 @@ local function is_done(backend, query, object)
   return done[0] ~= 0
 end
 
-local function poll(backend, query, object)
+local function poll(backend, query, object, sleep)
   local start = now()
   local waited
   repeat
@@ -38,16 +38,18 @@ local function poll(backend, query, object)
     waited = now() - start
   until waited > SPIN
   repeat
-    future.sleep(pause_after(waited))
+    sleep(pause_after(waited))
     backend:choose()  -- whoever had a turn may have chosen another one
     waited = now() - start
   until is_done(backend, query, object)
 end
 
---- Waits until an event (void *) of a device has come.
-function M.event(backend, event)
+--- Waits until an event (void *) of a device has come; `regardless` of a cancel, should the call be cancelled.
+function M.event(backend, event, regardless)
   backend:choose()
-  if future.can_yield() then return poll(backend, backend.library.device_event_query, event) end
+  if future.can_yield() then
+    return poll(backend, backend.library.device_event_query, event, regardless and future.outlast or future.sleep)
+  end
   backend:check(backend.library.device_event_synchronize(event), 'waiting for the device')
 end
 
@@ -62,13 +64,8 @@ local function take_event(backend)
   return place[0]
 end
 
-local function wait_for_event(backend, event)
-  M.event(backend, event)
-  return true
-end
-
 --- Waits until what was put on a stream (void *) so far is done; what others put there meanwhile is not waited for.
-function M.stream(backend, stream)
+function M.stream(backend, stream, regardless)
   if backend.kind == 'cpu' then return end
   local library = backend.library
   backend:choose()
@@ -78,14 +75,24 @@ function M.stream(backend, stream)
   if is_done(backend, library.device_stream_query, stream) then return end
   local event = take_event(backend)
   backend:check(library.device_event_record(event, stream), 'recording an event')
-  local ok, problem = pcall(wait_for_event, backend, event)
+  local ok, problem = pcall(M.event, backend, event, regardless)
   backend.spare_events[#backend.spare_events + 1] = event
   if not ok then error(problem, 0) end
 end
 
 --- Waits until what was put on all streams of all devices so far is done.
 function M.all()
-  for _, backend in pairs(backends.in_use()) do backend:settle(M.stream) end
+  for _, backend in pairs(backends.in_use()) do backend:settle_all(M.stream) end
+end
+
+--- Waits for what the call that ends, of that sequence, has put on streams: also when it was cancelled. Until then its slot is
+-- not free: who comes next must not find the device held up, and a worker whose device never ends is killed.
+function M.call(sequence)
+  local co = coroutine.running()
+  for _, backend in pairs(backends.in_use()) do
+    backend:settle(co, M.stream, true)
+    if sequence then backend:settle(sequence, M.stream, true) end
+  end
 end
 
 return M

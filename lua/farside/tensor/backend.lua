@@ -6,6 +6,7 @@ local check = require 'farside.check'
 local fault = require 'farside.cuda.fault'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
+local makers = require('farside.yield').makers
 
 local M = {}
 
@@ -26,7 +27,9 @@ local function new_backend(name, kind, index, library)
     spare_events = {},
     _streams = nil,      -- by coroutine, where one uses another stream than the device's own; nil: none does
     _is_used = false,    -- it has worked
-    _busy = {},          -- streams that were given something since `settle`, by their addresses; the own one is `false`
+    -- For each call (its coroutine; those that it has started: its sequence) the streams that it gave something since it
+    -- was settled, by their addresses; the device's own one is `false`.
+    _busy = setmetatable({}, { __mode = 'k' }),
   }, Backend)
 end
 
@@ -61,11 +64,17 @@ Backend.stream = Backend.own_stream
 function Backend:enter()
   if self.kind ~= 'cuda' then return self:own_stream() end
   self:choose()
-  local stream = self:own_stream()
+  local co, stream = running() or MAIN, self:own_stream()
+  local owner = makers[co] or co
+  local busy = self._busy[owner]
+  if not busy then
+    busy = {}
+    self._busy[owner] = busy
+  end
   if stream == nil then
-    self._busy[0] = false
+    busy[0] = false
   else
-    self._busy[tonumber(ffi.cast('uintptr_t', stream))] = stream
+    busy[tonumber(ffi.cast('uintptr_t', stream))] = stream
   end
   return stream
 end
@@ -78,13 +87,20 @@ function Backend:use_stream(stream)
   if next(self._streams) == nil then self._streams = nil end
 end
 
---- Calls wait(self, stream) for each stream that was given something since the last time.
-function Backend:settle(wait)
-  local key, stream = next(self._busy)
-  while key do
-    self._busy[key] = nil
-    wait(self, stream or nil)
-    key, stream = next(self._busy)
+--- Calls wait(self, stream, ...) for each stream that a call has given something since the last time. `owner` is the call's
+-- coroutine, or its sequence: then it is about what the coroutines that it has started gave.
+function Backend:settle(owner, wait, ...)
+  local busy = self._busy[owner]
+  self._busy[owner] = nil
+  for _, stream in pairs(busy or {}) do wait(self, stream or nil, ...) end
+end
+
+--- The same for all calls, and whatever else has given it something.
+function Backend:settle_all(wait, ...)
+  local owner = next(self._busy)
+  while owner do
+    self:settle(owner, wait, ...)
+    owner = next(self._busy)
   end
 end
 
