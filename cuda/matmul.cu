@@ -43,7 +43,8 @@ static __device__ __forceinline__ int place(int i, int k) {
   return kSerial ? (i / R * t::kDeep + k) * R + i % R : k * (SIDE + t::kPad) + i;
 }
 
-// Brings `there` of SIDE rows, `deep` elements of each, from memory; what is not there is 0.
+// Brings `there` of SIDE rows, `deep` elements of each, from memory. What is not there is 0 on a GPU,
+// where each step is as deep as the next; on the processor it is anything, and not stored.
 // Neighbouring threads read neighbours, whichever way these lie.
 template <class W, int R, int SIDE, class T>
 static __device__ __forceinline__ void bring(W *to, const T *from, int64_t step, int64_t along,
@@ -62,9 +63,6 @@ static __device__ __forceinline__ void bring(W *to, const T *from, int64_t step,
         for (int k = 0; k < deep; ++k)
           row[k * R] = static_cast<W>(load(from[i * step + k * along]));
       }
-    }
-    for (int i = there; i % R; ++i) {
-      for (int k = 0; k < deep; ++k) to[place<W, R, SIDE>(i, k)] = W(0);
     }
   } else {
     const bool by_k = along == 1;

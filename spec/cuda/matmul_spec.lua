@@ -108,7 +108,8 @@ local function expect(dtype, a, b, got, options, what)
     for i, sum in ipairs(sums) do sums[i] = wrap(sum + (options.bias and options.bias[(i - 1) % n + 1] or 0), dtype) end
     return kernels.near(sums, got, 0, 0, what)
   end
-  local e, half_e, least = kernels.epsilon(wide), is_half and kernels.epsilon(dtype) or 0, kernels.least(dtype) * kernels.epsilon(dtype)
+  local e, half_e = kernels.epsilon(wide), is_half and kernels.epsilon(dtype) or 0
+  local least = kernels.least(dtype) * kernels.epsilon(dtype)
   for i, sum in ipairs(sums) do
     local added = options.bias and options.bias[(i - 1) % n + 1] or 0
     local x, size = sum * alpha + added, abs(alpha) * sizes[i] + abs(added)
@@ -241,11 +242,11 @@ for _, library in ipairs(kernels.libraries()) do
 
       it('multiplies matrices of many tiles, with each number of threads', function()
         local threads = C.device_threads(0)
-        for _, count in ipairs(threads > 0 and { 1, 2, 3, 7 } or { 0 }) do
+        for _, count in ipairs(threads > 0 and { 1, 3, 4, 7 } or { 0 }) do
           if threads > 0 then C.device_threads(count) end
           for _, dtype in ipairs { 'f32', 'f16' } do
             local a, b = operand(dtype, { 150, 131 }, 1), operand(dtype, { 131, 141 }, 2, 'columns')
-            check(dtype, a, b, { flags = flags, activation = 'relu' })
+            check(dtype, a, b, { flags = flags, activation = 'relu', bias = inputs(dtype, { 141 }, 3) })
           end
         end
         if threads > 0 then C.device_threads(threads) end
@@ -282,6 +283,19 @@ for _, library in ipairs(kernels.libraries()) do
       run(out, a, b, { flags = C.KERNEL_PORTABLE })
       assert.equal(0, C.kernel_matmul_used_library())
       if ffi.string(C.device_kind()) == 'cpu' then assert.truthy(name:find '^OpenBLAS %d') end
+    end)
+
+    it('makes do with the workspace of fewer threads', function()
+      local a, b, out = operand('f16', { 90, 131 }, 1), operand('f16', { 131, 190 }, 2), kernels.view(C, 'f16', { 90, 190 })
+      local threads = C.device_threads(0)
+      if threads > 0 then C.device_threads(1) end
+      local size = C.kernel_matmul_workspace(out.view, a.view, b.view, 0)
+      local workspace = kernels.view(C, 'u8', { tonumber(size) + 1 })
+      if threads > 0 then C.device_threads(7) end
+      kernels.check(C, C.kernel_matmul(out.view, a.view, b.view, nil, C.KERNEL_NO_ACTIVATION, 1, 0, workspace.memory, size, nil))
+      if threads > 0 then C.device_threads(threads) end
+      assert.equal(0xa5, workspace:raw()[tonumber(size)])
+      expect('f16', a, b, out:values(), {}, 'f16 of seven threads')
     end)
 
     it('is done in the order of a stream that is captured', function()
