@@ -65,6 +65,11 @@ describe('the README', function()
     assert.equal('3\tcpu\nexit 0\n', run 'guess.lua')
   end)
 
+  it("shows a user's own kernel", function()
+    local text = run 'saxpy.lua'
+    assert.truthy(text:find '^41\n' or text:find '\n41\n', text)
+  end)
+
   it('shows a batch in which one call fails alone', function()
     local text = run 'lengths.lua'
     assert.truthy(text:match('^4\tfalse\t[^\n]*lengths.lua:10: no text [^\n]*\nexit 0\n$'), text)

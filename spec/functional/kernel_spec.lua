@@ -1,0 +1,78 @@
+--- Users' own kernels in remote functions, on workers without a GPU.
+local host = require 'spec.support.host'
+
+local DEPLOY = [[
+local farside = require 'farside'
+local cuda = require 'farside.cuda'
+local tensor = require 'farside.tensor'
+local app = farside.deployment { name = 'kernels' }
+app.configure_autoscaling { max_workers = 1 }
+
+local kernels = cuda.module [=[
+extern "C" __global__ void scale(float *x, float by, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) x[i] *= by;
+}]=]
+
+local scale = app.remote { benchmark_dataset = { { x = tensor.arange(1, 4, 1, 'f32') } } } (function(x)
+  kernels.scale { grid = math.ceil(x:count() / 64), block = 64 } (x, 3, x:count())
+  return x
+end)
+]]
+
+describe("a user's kernel on workers", function()
+  local cache, compiler, counted
+
+  -- A compiler that notes each time that it is called.
+  before_each(function()
+    counted = host.script('counted', '')
+    cache = counted:gsub('[^/]*$', 'cache')
+    compiler = host.script('compiler', ('#!/bin/sh\necho >>%s\nexec c++ "$@"\n'):format(counted))
+    os.execute('chmod +x ' .. compiler)
+  end)
+
+  after_each(function()
+    host.clean()
+    os.execute(("rm -rf '%s'"):format(cache))
+  end)
+
+  local function run(text)
+    local script = host.script('client.lua', DEPLOY .. text)
+    local process = host.run(script, { env = { XDG_CACHE_HOME = cache, CXX = compiler } })
+    local compiled = 0
+    for _ in io.lines(counted) do compiled = compiled + 1 end
+    return process, compiled
+  end
+
+  it('is compiled there, once for all that come later', function()
+    for _ = 1, 2 do
+      local process, compiled = run [[
+        farside.run(function() print(scale(tensor.arange(1, 5, 1, 'f32')):string() ==
+          tensor.from({ 3, 6, 9, 12, 15 }, 'f32'):string()) end)]]
+      assert.same({ 'true\n', 0, 1 }, { process.out, process.code, compiled })
+      local said = 'no GPU: user kernels are compiled for the processor by ' .. compiler .. '; for development only'
+      local _, count = process.err:gsub(said:gsub('%p', '%%%0'), '')
+      assert.equal(1, count, process.err)
+    end
+  end)
+
+  it('is not compiled on a client that loads the script', function()
+    local process, compiled = run "farside.run(function() print(kernels.scale) end)"
+    assert.same({ 'kernel scale(float *x, float by, int n)\n', '', 0, 0 }, { process.out, process.err, process.code, compiled })
+  end)
+
+  it('that is not compiled is told to the caller, by the line of the script', function()
+    local process = run [[
+      cuda.module [=[
+        extern "C" __global__ void bad(float *x) {
+          *x = oops;
+        }]=]
+      farside.run(function()
+        local ok, err = pcall(scale, tensor.zeros { 1 })
+        print(ok, err.name, err.cause.message)
+      end)]]
+    assert.truthy(process.out:find('^false\tDeploymentFailed\tkernel%.cu is not compiled by '), process.out .. process.err)
+    assert.truthy(process.out:find("client%.lua:19: 'oops' was not declared in this scope %(line 2 of kernel%.cu%)\n    %*x = oops;\n"),
+      process.out)
+  end)
+end)
