@@ -10,6 +10,9 @@ local M = {}
 local FLAGS = '-std=c++17 -O2 -w -fPIC -shared -pthread -fvisibility=hidden -fno-exceptions -fno-rtti -fno-math-errno '
   .. '-fno-trapping-math -ffp-contract=off -Wl,-z,nodelete'
 
+-- Headers of CUDA's, and which of ours stands in for them.
+local STAND_INS = { ['cuda_fp16.h'] = 'simt_half.h', ['cuda_bf16.h'] = 'simt_half.h' }
+
 local COMPILERS = { 'c++', 'g++', 'clang++' }
 
 -- The source, as the compiler gets it ----------------------------------------------------------------------------------
@@ -130,6 +133,7 @@ end
 --- Compiles in a folder; returns the path of the library there.
 local function compile(what, library, compiler, folder, path)
   for _, name in ipairs(header_names(library)) do write(path(name), ffi.string(library.kernel_header(name))) end
+  for name, ours in pairs(STAND_INS) do write(path(name), ('#include "%s"\n'):format(ours)) end
   local arguments, macros = translate(what.options)
   write(path 'kernels.cc', ('#include "simt_module.h"\n%s\n#line 1 "%s"\n%s\n'):format(macros, what.name,
     rewrite(what.source, what.signature)))
