@@ -1,6 +1,7 @@
 // Compiled with -O3 for any processor, as the library of kernels is.
 #include "plain.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -214,6 +215,90 @@ void plain_rmsnorm(float *out, const float *in, const float *weight, int64_t row
     for (int64_t j = 0; j < columns; ++j) square += row[j] * row[j];
     const float scale = 1 / sqrtf(square / (float)columns + 1e-5f);
     for (int64_t j = 0; j < columns; ++j) out[i * columns + j] = row[j] * scale * weight[j];
+  }
+}
+
+// ---- Choice and order.
+
+// By insertion into those found so far.
+void plain_topk(float *values, int64_t *indices, const float *in, int64_t k, int64_t rows,
+                int64_t columns) {
+  for (int64_t i = 0; i < rows; ++i, values += k, indices += k, in += columns) {
+    int64_t found = 0;
+    for (int64_t j = 0; j < columns; ++j) {
+      if (found == k && !(in[j] > values[k - 1])) continue;
+      int64_t at = found < k ? found++ : k - 1;
+      for (; at > 0 && in[j] > values[at - 1]; --at) {
+        values[at] = values[at - 1];
+        indices[at] = indices[at - 1];
+      }
+      values[at] = in[j];
+      indices[at] = j;
+    }
+  }
+}
+
+struct entry {
+  float value;
+  int32_t index;
+};
+
+static int compare_entries(const void *a, const void *b) {
+  const struct entry *x = a, *y = b;
+  if (x->value != y->value) return x->value < y->value ? -1 : 1;
+  return x->index < y->index ? -1 : x->index > y->index;
+}
+
+void plain_sort(float *values, int64_t *indices, const float *in, int64_t rows, int64_t columns) {
+  struct entry *entries = malloc((size_t)columns * sizeof *entries);
+  if (!entries) abort();
+  for (int64_t i = 0; i < rows; ++i, values += columns, indices += columns, in += columns) {
+    for (int64_t j = 0; j < columns; ++j) entries[j] = (struct entry){in[j], (int32_t)j};
+    qsort(entries, (size_t)columns, sizeof *entries, compare_entries);
+    for (int64_t j = 0; j < columns; ++j) {
+      values[j] = entries[j].value;
+      indices[j] = entries[j].index;
+    }
+  }
+  free(entries);
+}
+
+void plain_take(float *out, const float *in, const int64_t *places, int64_t rows, int64_t columns) {
+  for (int64_t i = 0; i < rows; ++i) {
+    memcpy(out + i * columns, in + places[i] * columns, (size_t)columns * sizeof *out);
+  }
+}
+
+// ---- Matrix products.
+
+typedef void gemm(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                  const float *a, int a_step, const float *b, int b_step, float beta, float *out,
+                  int out_step);
+
+static gemm *sgemm;
+
+int plain_gemm_open(void) {
+  const char *name = getenv("FARSIDE_OPENBLAS");
+  void *library = dlopen(name ? name : "libopenblas.so.0", RTLD_NOW);
+  if (!library) return 1;
+  sgemm = (gemm *)dlsym(library, "cblas_sgemm");
+  void (*set_threads)(int) = (void (*)(int))dlsym(library, "openblas_set_num_threads");
+  if (!sgemm || !set_threads) return 1;
+  set_threads(1);
+  return 0;
+}
+
+void plain_gemm(float *out, const float *a, const float *b, int size) {
+  enum { ROW_MAJOR = 101, AS_IT_IS = 111 };
+  sgemm(ROW_MAJOR, AS_IT_IS, AS_IT_IS, size, size, size, 1, a, size, b, size, 0, out, size);
+}
+
+void plain_bias_relu(float *out, const float *bias, int64_t rows, int64_t columns) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const float x = out[i * columns + j] + bias[j];
+      out[i * columns + j] = x < 0 ? 0 : x;
+    }
   }
 }
 

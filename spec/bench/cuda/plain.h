@@ -43,6 +43,19 @@ void plain_layernorm(float *out, const float *in, const float *weight, const flo
                      int64_t rows, int64_t columns);
 void plain_rmsnorm(float *out, const float *in, const float *weight, int64_t rows, int64_t columns);
 
+/// The k largest of each row in order, and their columns; the first of equals first.
+void plain_topk(float *values, int64_t *indices, const float *in, int64_t k, int64_t rows,
+                int64_t columns);
+/// Each row with the least first; allocates.
+void plain_sort(float *values, int64_t *indices, const float *in, int64_t rows, int64_t columns);
+void plain_take(float *out, const float *in, const int64_t *places, int64_t rows, int64_t columns);
+
+/// Opens OpenBLAS, and sets it to one thread. 0, or 1 if it is not there.
+int plain_gemm_open(void);
+/// out = a @ b, all square, by OpenBLAS.
+void plain_gemm(float *out, const float *a, const float *b, int size);
+void plain_bias_relu(float *out, const float *bias, int64_t rows, int64_t columns);
+
 typedef int launch_unary(int op, const struct kernel_view *out, const struct kernel_view *in,
                          void *stream);
 /// Seconds in which `count` launches are made, not done.
