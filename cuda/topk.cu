@@ -216,15 +216,20 @@ static __global__ void __launch_bounds__(256)
 
 // ---- The processor.
 
-// Entries in the workspace that a thread collects in.
-static uint32_t collected(uint32_t k) {
-  return k <= kMost ? 0 : 2 * k;
+// Entries that a thread collects, kFew at the most in order. No more than twice as many as are
+// wanted: the sooner it selects among them, the sooner it has a good limit. More than kMost are
+// collected in the workspace.
+constexpr uint32_t kFew = 16;
+constexpr uint32_t collected(uint32_t k) {
+  return k <= kFew ? kFew : 2 * k;
+}
+static uint32_t in_workspace(uint32_t k) {
+  return k <= kMost ? 0 : collected(k);
 }
 
 #ifndef __CUDACC__
 
-constexpr uint32_t kRun = 64;         // elements that are compared at once
-constexpr uint32_t kCollected = 512;  // entries of a buffer on the stack
+constexpr uint32_t kRun = 32;  // elements that are compared at once
 
 // What is compared with the limit, as the processor compares it fast: halves as integers that are
 // ordered as they are, but for NaN and the two zeros.
@@ -272,7 +277,7 @@ static inline bool run_passes(const T *run, T limit, bool descending) {
   return found != 0;
 }
 
-// Collects what comes before the k best so far.
+// Collects what comes before the k best so far. A few are kept in order.
 template <class T>
 struct collector {
   using E = entry<key_of<T>>;
@@ -280,13 +285,20 @@ struct collector {
   uint32_t room, k, count;
   E limit;
 
-  collector(E *memory, uint32_t size, uint32_t many)
-      : buffer(memory), room(size), k(many), count(0), limit(no_entry<key_of<T>>()) {}
+  collector(E *memory, uint32_t many)
+      : buffer(memory), room(collected(many)), k(many), count(0), limit(no_entry<key_of<T>>()) {}
 
   void add(E x) {
     if (!before(x, limit)) return;
+    if (k <= kFew) return insert(x);
     buffer[count++] = x;
     if (count == room) select();
+  }
+  void insert(E x) {
+    uint32_t at = count < k ? count++ : k - 1;
+    for (; at > 0 && before(x, buffer[at - 1]); --at) buffer[at] = buffer[at - 1];
+    buffer[at] = x;
+    if (count == k) limit = buffer[k - 1];
   }
   void select() {
     if (count <= k) return;
@@ -296,6 +308,7 @@ struct collector {
     limit = buffer[k - 1];
   }
   void sort() {
+    if (k <= kFew) return;
     select();
     std::sort(buffer, buffer + count, [](E a, E b) { return before(a, b); });
   }
@@ -327,15 +340,15 @@ static __global__ void topk_collect(selection s, uint32_t parts, const T *in,
                                     entry<key_of<T>> *partial, entry<key_of<T>> *memory, T *values,
                                     void *indices) {
   using E = entry<key_of<T>>;
-  E near[kCollected];
+  E near[collected(kMost)];
   const uint32_t room = collected(s.k);
-  E *buffer = room ? memory + uint64_t{blockIdx.x} * room : near;
+  E *buffer = s.k > kMost ? memory + uint64_t{blockIdx.x} * room : near;
   const share mine = share_of(s.rows.units * parts);
   for (uint32_t number = mine.first; number < mine.end; ++number) {
     const split part = part_of(number, parts, s.length);
     int64_t at[3];
     plan_at(s.rows, part.row, at);
-    collector<T> best(buffer, room ? room : kCollected, s.k);
+    collector<T> best(buffer, s.k);
     collect(in + at[2], s, part.first, part.end, &best);
     best.sort();
     for (uint32_t rank = 0; rank < s.k; ++rank) {
@@ -352,10 +365,10 @@ static __global__ void topk_collect(selection s, uint32_t parts, const T *in,
 template <class T>
 static __global__ void topk_choose(selection s, uint32_t parts, const T *in,
                                    const entry<key_of<T>> *partial, T *values, void *indices) {
-  entry<key_of<T>> near[kCollected];
+  entry<key_of<T>> near[collected(kMost)];
   const share mine = share_of(s.rows.units);
   for (uint32_t row = mine.first; row < mine.end; ++row) {
-    collector<T> best(near, kCollected, s.k);
+    collector<T> best(near, s.k);
     const uint32_t count = parts * s.k;
     for (uint32_t i = 0; i < count; ++i) best.add(partial[uint64_t{row} * count + i]);
     best.sort();
@@ -374,7 +387,7 @@ static int launch_collect(const selection &s, uint32_t parts, const T *in, void 
   const int64_t units = int64_t{s.rows.units} * parts;
   E *memory = static_cast<E *>(workspace);
   unsigned grid = grid_for(units, s.length / parts);
-  if (const uint64_t room = collected(s.k) * sizeof(E)) {
+  if (const uint64_t room = in_workspace(s.k) * sizeof(E)) {
     if (grid > size / room) grid = static_cast<unsigned>(size / room);
   }
   SIMT_LAUNCH((topk_collect<T>), grid, 1, 0, stream, s, parts, in, memory, memory, values, indices);
@@ -440,7 +453,7 @@ uint64_t kernel_topk_workspace(const struct kernel_view *values, const struct ke
   if (sorts(s)) return kernel_sort_workspace(values, indices, in);
   const uint64_t parts = parts_for(s);
   if (parts > 1) return s.rows.units * parts * s.k * entry_bytes(in);
-  return kSerial ? grid_for(s.rows.units, s.length) * collected(s.k) * entry_bytes(in) : 0;
+  return kSerial ? grid_for(s.rows.units, s.length) * in_workspace(s.k) * entry_bytes(in) : 0;
 }
 
 int kernel_topk(const struct kernel_view *values, const struct kernel_view *indices,
@@ -456,7 +469,7 @@ int kernel_topk(const struct kernel_view *values, const struct kernel_view *indi
   s.descending = largest != 0;
   const uint32_t parts = parts_for(s);
   const uint64_t least = parts > 1 ? s.rows.units * uint64_t{parts} * s.k
-                         : kSerial ? collected(s.k)
+                         : kSerial ? in_workspace(s.k)
                                    : 0;
   if (workspace_size < least * entry_bytes(in)) return KERNEL_BAD_WORKSPACE;
   return with_dtype(in->dtype, everything(), [&](auto of) -> int {
