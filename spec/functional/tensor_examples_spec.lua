@@ -52,6 +52,23 @@ describe('the example digits', function()
     end
   end)
 
+  it('computes on the device of its worker alone', function()
+    -- Where there is no GPU, the processor's library stands for one: tensors of both do not mix.
+    host.script('deploy.lua', ([[
+      local backends = require 'farside.tensor.backend'
+      if not backends.find 'cuda:0' then backends.put('cuda:0', assert(require('farside.cuda.library').open 'cpu')) end
+      return dofile '%s/examples/digits/deploy.lua'
+    ]]):format(host.source))
+    local process = host.run(host.script('client.lua', ([[
+      package.path = arg[0]:gsub('[^/]*$', '?.lua;') .. '%s/examples/digits/?.lua;' .. package.path
+      local infer = require('deploy').infer
+      local test = require('data').load('%s/examples/digits/').test
+      for i = 1, 9 do io.write(infer(test.pixels[i]).digit == test.labels[i] and 'right ' or 'wrong ') end
+    ]]):format(host.source, host.source)), { seconds = 60 })
+    assert.equal(0, process.code, process.err)
+    assert.is_true(select(2, process.out:gsub('right', '')) >= 8, process.out)
+  end)
+
   it('refuses what is no picture, and reads those beside it', function()
     assert.equal('true\tfalse\texpected a tensor of 64 pixels, got one of 7\nfalse\texpected a tensor of 64 pixels, got a number\n',
       client('digits', [[
