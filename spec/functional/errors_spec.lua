@@ -3,9 +3,10 @@
 --
 -- Reached here: RemoteError Cancelled DeadlineExceeded BadArguments NotSerializable ArgumentTooLarge ResultTooLarge
 -- Overloaded NotReady DeploymentFailed WorkerLost Unsupported ConfigError. UnknownClass and NoSuchFunction can be caused
--- only by a program in C (embed_spec.lua); BadFrame, FrameTooLarge and VersionMismatch by bytes (frame_spec.lua).
+-- only by a program in C (embed_spec.lua); BadFrame, FrameTooLarge and VersionMismatch by bytes (frame_spec.lua);
+-- GpuFault by a GPU that fails (gpu_fault_spec.lua).
 -- Not reachable without a served router, a cluster or a GPU: NoSuchDeployment DuplicateId Unauthenticated
--- PermissionDenied QuotaExceeded DeploymentChanged Draining WorkerOutOfMemory GpuFault PoisonCall RouterLost
+-- PermissionDenied QuotaExceeded DeploymentChanged Draining WorkerOutOfMemory PoisonCall RouterLost
 -- ConnectFailed SlowReader Corrupt BundleRejected EngineError Internal Unknown.
 local host = require 'spec.support.host'
 local ledgers = require 'spec.support.ledger'

@@ -35,14 +35,22 @@ static void on_look(void *owner) {
   atomic_fetch_add(&((struct fixture *)owner)->looks, 1);
 }
 
-static void set_up(struct fixture *fixture) {
-  int pair[2];
+static void open_pair(int pair[2]) {
+  EXPECT_EQUAL(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+}
+
+static void set_up_on(struct fixture *fixture, const int pair[2]) {
   setpgid(0, 0);  // a warden that has lost its router kills the group
   *fixture = (struct fixture){.reader = reader_new(FRAME_OPEN, LIMIT_FRAME)};
-  EXPECT_EQUAL(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
   fixture->router = pair[0];
   struct warden_options options = {pair[1], on_interrupt, on_look, fixture};
   EXPECT_EQUAL(0, warden_start(&fixture->warden, &options));
+}
+
+static void set_up(struct fixture *fixture) {
+  int pair[2];
+  open_pair(pair);
+  set_up_on(fixture, pair);
 }
 
 static void tear_down(struct fixture *fixture) {
@@ -344,6 +352,44 @@ static void loss_of_the_router_ends_it(void) {
   EVENTUALLY(kill(-pid, 0));
 }
 
+static void meet_doom(const int pair[2]) {
+  struct fixture fixture;
+  set_up_on(&fixture, pair);
+  struct message parting = {.type = MESSAGE_GOODBYE,
+                            .code = 82,
+                            .reason = PHASE_GPU_LOST,
+                            .body = payload_copy("\x90", 1)};
+  warden_doom(fixture.warden, wait_now() + NANOSECONDS_PER_SECOND * 3600, 81, NULL);
+  warden_doom(fixture.warden, INT64_MAX, 0, NULL);
+  poll(NULL, 0, 20);
+  warden_doom(fixture.warden, wait_now() + NANOSECONDS_PER_SECOND / 20, 82, &parting);
+  for (;;) pause();  // as in a function of a driver
+}
+
+static void doom_ends_it(void) {
+  int status, pair[2];
+  open_pair(pair);
+  pid_t pid = fork();
+  if (!pid) meet_doom(pair);
+  close(pair[1]);
+  EXPECT_EQUAL(pid, waitpid(pid, &status, 0));
+  EXPECT(WIFEXITED(status));
+  EXPECT_EQUAL(82, WEXITSTATUS(status));
+  struct reader *reader = reader_new(FRAME_OPEN, LIMIT_FRAME);
+  struct message message;
+  size_t size;
+  unsigned char *space = reader_space(reader, &size);
+  ssize_t n = recv(pair[0], space, size, 0);
+  EXPECT(n > 0);
+  reader_received(reader, (size_t)n);
+  EXPECT_EQUAL(FRAME_OK, reader_next(reader, &message));
+  EXPECT_EQUAL(MESSAGE_GOODBYE, message.type);
+  EXPECT_EQUAL(PHASE_GPU_LOST, message.reason);
+  payload_unref(message.body);
+  reader_free(reader);
+  close(pair[0]);
+}
+
 static const struct check kChecks[] = {
     {"answers pings", ping_is_answered},
     {"hands over a large START", start_is_handed_over},
@@ -357,6 +403,7 @@ static const struct check kChecks[] = {
     {"refuses a router that sends cancels without end", too_many_cancels_end_it},
     {"looks a millisecond after it was asked, however often", looks_when_asked},
     {"passes a drain on and leaves the running call alone", drain_is_passed_on},
+    {"ends the process at the instant it was told, whatever holds the executor up", doom_ends_it},
     {"interrupts the running call when the router is gone, and kills its group a second later",
      loss_of_the_router_ends_it},
 };
