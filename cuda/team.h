@@ -79,6 +79,8 @@ static bool plan_elements(plan<N> *p, layout<N> l) {
   }
   const int64_t count = layout_count(l);
   if (count >= 1ll << 31) return false;
+  *p = {};
+  if (count == 0) return true;  // sizes of 0 have no divider
   plan_make(p, l, 1);
   p->units = static_cast<uint32_t>(count);
   return true;
