@@ -26,7 +26,7 @@ function M.new(real, dice)
   local self = { steps = 0, lag = 8 }  -- of so many calls one lets a step be taken
   local library, streams, order, events, handles = {}, {}, {}, {}, 0
   local captures, graphs = {}, {}  -- address of a stream -> what it is given meanwhile; the same of a graph's
-  local known = {}  -- address -> size of memory of the device and of what is pinned
+  local known = {}  -- address -> memory of the device, or pinned: { size =, is_there = whether the stream has come so far }
   self.library = library
 
   local function queue_of(stream)
@@ -95,21 +95,39 @@ function M.new(real, dice)
     end
   end
 
-  local function is_known(pointer)
+  local function find(pointer)
     local at = number_of(pointer)
-    for from, size in pairs(known) do
-      if at >= from and at < from + size then return true end
+    for from, memory in pairs(known) do
+      if at >= from and at < from + memory.size then return memory end
     end
-    return false
+  end
+
+  -- Called when work is done, not when it is given.
+  local function check_there(pointer)
+    local memory = find(pointer)
+    assert(memory and memory.is_there, 'memory is used before its stream has taken it, or after it was given back')
+  end
+
+  local function take(place, size)
+    local status = real.device_malloc(place, size, nil)
+    if status ~= 0 then return nil, status end
+    local memory = { size = tonumber(size) }
+    known[number_of(place[0])] = memory
+    return memory, 0
   end
 
   function library.device_malloc(place, size, stream)
     assert(not captures[number_of(stream)], 'memory that a graph takes is not simulated')
-    local status = real.device_malloc(place, size, nil)
-    if status == 0 then known[number_of(place[0])] = tonumber(size) end
+    local memory, status = take(place, size)
+    if memory then put(stream, { run = function() memory.is_there = true end }) end
     return status
   end
-  function library.device_host_malloc(place, size) return library.device_malloc(place, size, nil) end
+
+  function library.device_host_malloc(place, size)
+    local memory, status = take(place, size)
+    if memory then memory.is_there = true end
+    return status
+  end
 
   local function free(pointer)
     known[number_of(pointer)] = nil
@@ -126,10 +144,14 @@ function M.new(real, dice)
   -- What is neither the device's nor pinned is read before the call returns.
   library.device_copy = later(function(to, from, size, stream)
     size = tonumber(size)
-    assert(is_known(to), 'a copy to memory that is not pinned is not simulated')
-    local held = not is_known(from) and ffi.new('uint8_t[?]', size) or nil
+    assert(find(to), 'a copy to memory that is not pinned is not simulated')
+    local held = not find(from) and ffi.new('uint8_t[?]', size) or nil
     if held then ffi.copy(held, from, size) end
-    return put(stream, { run = function() ffi.copy(to, held or from, size) end })
+    return put(stream, { run = function()
+      check_there(to)
+      if not held then check_there(from) end
+      ffi.copy(to, held or from, size)
+    end })
   end)
 
   function library.device_stream_new(place)
@@ -208,6 +230,9 @@ function M.new(real, dice)
       local stream = kept[count]
       kept[count] = nil
       return put(stream, { run = function()
+        for i = 1, count do
+          if ffi.istype('struct kernel_view', kept[i]) then check_there(kept[i].data) end
+        end
         local status = func(unpack(kept, 1, count))
         assert(status == 0, name)
       end })

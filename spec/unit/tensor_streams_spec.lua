@@ -1,6 +1,7 @@
 -- Tensors that come and go on several streams of a device that does its work late, in an order drawn by lot: whatever memory is
 -- handed out too early is written to while somebody still reads it, and then a number is wrong.
 local backends = require 'farside.tensor.backend'
+local cuda = require 'farside.cuda'
 local ffi = require 'ffi'
 local late = require 'spec.cuda.late'
 local libraries = require 'farside.cuda.library'
@@ -147,11 +148,11 @@ describe('tensors on several streams', function()
 end)
 
 describe('tensors of a graph', function()
-  local world, library, backend, stream, place, x
+  local world, library, x
 
   before_each(function()
     world = new_world(1)
-    library, backend, stream, place = world.device.library, world.backend, world.streams[2], ffi.new 'void *[1]'
+    library = world.device.library
     x = on(world, 2, {}, function() return tensor.full({ 1000 }, 5, 'i32', DEVICE) end)
   end)
 
@@ -163,15 +164,11 @@ describe('tensors of a graph', function()
     backends.put(DEVICE, nil)
   end)
 
-  -- Captures x * 3 + 1, of which x * 3 is garbage afterwards. Returns the graph, the keeper and the result.
+  -- x * 3 is garbage afterwards.
   local function capture()
-    backend:use_stream(stream)
-    library.device_capture_begin(stream)
-    local keeper, y = storages.apart(backend, stream, function() return x * 3 + 1 end)
-    library.device_capture_end(stream, place)
-    backend:use_stream(nil)
+    local graph, y = cuda.graph(function() return x * 3 + 1 end, DEVICE)
     collectgarbage()
-    return place[0], keeper, y
+    return graph, y
   end
 
   local function make_others()
@@ -183,26 +180,47 @@ describe('tensors of a graph', function()
   end
 
   it('have memory that nobody else is handed, garbage or not', function()
-    local graph, keeper, y = capture()
+    local graph, y = capture()
     local others = make_others()
     world.device.finish()
     for _ = 1, 2 do
-      storages.replayed(keeper, stream)
-      library.device_graph_launch(graph, stream)
+      on(world, 3, {}, function() graph:replay() end)
       world.device.finish()
       check(y:data(), 1000, 16)
       for i, other in ipairs(others) do check(other:data(), 1000, 100 + i) end
-      x:fill(5)
     end
   end)
 
+  it('share memory with each other where they come one after the other', function()
+    local before = tensor.memory(DEVICE)
+    local ones = tensor.ones({ 2 ^ 20 }, 'i32', DEVICE)
+    local graph, y = cuda.graph(function()
+      local sum = ones
+      for _ = 1, 60 do sum = sum + 1 end
+      return sum
+    end, DEVICE)
+    local after = tensor.memory(DEVICE)
+    assert.is_true(after.used + after.cached - before.used - before.cached < 100 * 2 ^ 20)  -- of 240
+    graph:replay()
+    library.device_stream_synchronize(nil)
+    check(y:data(), 2 ^ 20, 61)
+  end)
+
+  it('are there when a graph is replayed, on whatever stream', function()
+    local graph, y = capture()
+    local data = y:data()
+    on(world, 3, { { stream = 2 } }, function() graph:replay() end)
+    world.device.put(world.streams[3], function() check(data, 1000, 16) end)
+    library.device_stream_synchronize(world.streams[3])
+    check(data, 1000, 16)
+  end)
+
   it('give it to others when the graph is garbage, behind its last replay', function()
-    local graph, keeper, y = capture()
-    storages.replayed(keeper, stream)
-    library.device_graph_launch(graph, stream)
+    local graph, y = capture()
+    on(world, 2, {}, function() graph:replay() end)
     local seen = y:data()
-    world.device.put(stream, function() check(seen, 1000, 16) end)
-    keeper, y = nil, nil -- luacheck: ignore
+    world.device.put(world.streams[2], function() check(seen, 1000, 16) end)
+    graph, y = nil, nil -- luacheck: ignore
     for _ = 1, 3 do collectgarbage() end
     local others, is_handed_out = {}, false
     for i = 1, 4 do
@@ -213,15 +231,5 @@ describe('tensors of a graph', function()
     library.device_stream_synchronize(nil)
     world.device.finish()
     for i, other in ipairs(others) do check(other:data(), 1000, 100 + i) end
-  end)
-
-  it('are made on the stream as before when the capture fails', function()
-    backend:use_stream(stream)
-    local ok, problem = pcall(storages.apart, backend, stream, function() error('no', 0) end)
-    assert.same({ false, 'no' }, { ok, problem })
-    local t = tensor.full({ 1000 }, 9, 'i32', DEVICE)
-    backend:use_stream(nil)
-    world.device.finish()
-    check(t:data(), 1000, 9)
   end)
 end)

@@ -91,8 +91,8 @@ function Graph:replay()
   end
   local backend = self._backend
   local stream = backend:enter()
-  backend:check(backend.library.device_graph_launch(self._handle, stream), 'replaying a graph')
   storages.replayed(self._keeper, stream)
+  backend:check(backend.library.device_graph_launch(self._handle, stream), 'replaying a graph')
 end
 
 function Graph:__tostring()

@@ -167,8 +167,9 @@ function M.new(device, bytes)
   local backend = backends.of(device)
   local stream = backend:stream()
   local key = number_of(stream)
-  local storage = take(pool_of(device, key, new_stream_pool, backend, stream), backend, device, bytes)
-  storage.stream = key
+  local pool = pool_of(device, key, new_stream_pool, backend, stream)
+  local storage = take(pool, backend, device, bytes)
+  storage.stream, storage.is_apart = key, pool.is_apart
   return storage
 end
 
@@ -181,7 +182,7 @@ end
 --- Notes that a stream is given work with the storage, if it is not the one that it belongs to.
 function M.touch(storage, stream)
   local key = number_of(stream)
-  if capture and capture.key == key then capture.kept[storage] = true end
+  if capture and capture.key == key and not storage.is_apart then capture.kept[storage] = true end
   if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
 end
 
@@ -207,7 +208,7 @@ function M.apart(backend, stream, func, ...)
     pool:close()
     error(result, 0)
   end
-  return { used_on = state.used_on, guard = pool:guard() }, result
+  return { backend = backend, used_on = state.used_on, guard = pool:guard() }, result
 end
 
 local function call_apart(backend, stream, func)
@@ -230,11 +231,14 @@ function M.captured(backend, stream, func)
   return keeper, result
 end
 
---- Notes that the memory of a keeper is used on a stream.
+--- Notes that a graph with the memory of a keeper is about to be replayed on a stream, which gets there behind the stream on
+-- which the memory was taken.
 function M.replayed(keeper, stream)
   for storage in pairs(keeper.kept or {}) do M.touch(storage, stream) end
   if not keeper.used_on then return end
-  keeper.used_on[number_of(stream)] = stream or false
+  local key = number_of(stream)
+  if key ~= 0 and keeper.used_on[key] == nil then order(keeper.backend, { false }, stream) end
+  keeper.used_on[key] = stream or false
 end
 
 --- Memory of the host that `keeper` keeps.
