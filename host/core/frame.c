@@ -118,6 +118,10 @@ static bool grow_body(struct reader *reader) {
   return true;
 }
 
+size_t reader_held(const struct reader *reader) {
+  return reader->body ? reader->body->capacity : 0;
+}
+
 unsigned char *reader_space(struct reader *reader, size_t *size) {
   if (reader->state == FRAME_CLOSED) {
     *size = RECEIVE_SIZE;

@@ -42,6 +42,9 @@ unsigned char *reader_space(struct reader *reader, size_t *size);
 /// `size` bytes were put there.
 void reader_received(struct reader *reader, size_t size);
 
+/// Bytes of a frame that has come in part, beside the reader's own.
+size_t reader_held(const struct reader *reader);
+
 /// Takes the next complete message: FRAME_OK; the body, scanned, is one reference the caller owns.
 /// FRAME_MORE: read on. After an error the reader is closed and answers the same error again. In
 /// FRAME_PREFACE the preface is consumed and checked first; HELLO must follow and opens the reader:

@@ -387,6 +387,7 @@ static void admit(struct router *router, struct peer *peer, uint32_t number,
   call->deadline = call_deadline(deployment, message, now);
   call->workload = message->workload;
   call->body = message->body;
+  router->held += call->body ? call->body->size : 0;
   call->parent = message->parent;
   call->attempts = message->attempts;
   call->credit = credit_of(message->credit);

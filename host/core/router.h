@@ -195,6 +195,11 @@ void router_tell_ended(struct router *router,
 /// none, or there is none.
 const char *router_function_name(const struct router *router, uint32_t deployment,
                                  uint32_t function, size_t *size);
+/// Bytes of arguments of calls that have not ended, and of outcomes that are kept for their keys.
+uint64_t router_held(const struct router *router);
+/// With a limit, in bytes: the process holds as much as it may, and new calls end in Overloaded,
+/// scope "memory", until it is 0 again.
+void router_press(struct router *router, uint64_t limit);
 /// No more calls are admitted but those that calls in progress make; calls that wait end in Draining,
 /// those that run go on.
 void router_finish(struct router *router, int64_t now);

@@ -43,7 +43,7 @@ void router_call_free(struct router *router, struct call *call) {
   timers_cancel(&router->timers, &call->timer);
   table_remove(&router->calls, call->id);
   router_fair_forget(call);
-  payload_unref(call->body);
+  router_drop_body(router, call);
   free(call->trials);
   *(call->older ? &call->older->newer : &router->oldest) = call->newer;
   *(call->newer ? &call->newer->older : &router->newest) = call->older;
@@ -114,8 +114,7 @@ void router_call_abandon(struct router *router, struct call *call, enum cancel_r
   router_answer(router, call, MESSAGE_ERROR, 0, error);
   call->state = CALL_ABANDONED;
   leave_parent(router, call);
-  payload_unref(call->body);
-  call->body = NULL;
+  router_drop_body(router, call);
   if (call->batch) {
     if (!router_batch_abandon(router, call, reason, now)) cancel_children(router, call, now);
     return;

@@ -29,6 +29,7 @@ static const int64_t kLargest = 20 * NANOSECONDS_PER_SECOND;
 static const double kSize = 0.3;
 static const double kIntervalWeight = 0.125;
 static const double kLeastRetry = 1e-3, kMostRetry = 10, kUnknownRetry = 0.1;  // seconds
+static const double kPressedRetry = 1;
 
 // ---- peers ----
 
@@ -196,6 +197,31 @@ static struct payload *overloaded(const char *scope, double limit, double retry_
   return error_end(&writer);
 }
 
+// When there will be room again nobody knows: what is there has to end first.
+static struct payload *pressed(uint64_t limit) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
+  error_message(&writer,
+                "the router holds as many arguments and results as it may, %.3g MiB, and takes no "
+                "further call; try again in %.3g s, or serve with more (--memory)",
+                (double)limit / (1 << 20), kPressedRetry);
+  error_string(&writer, "scope", "memory");
+  error_number(&writer, "limit", (double)limit);
+  error_number(&writer, "retry_after", kPressedRetry * 1000);
+  return error_end(&writer);
+}
+
+uint64_t router_held(const struct router *router) {
+  uint64_t held = router->held;
+  for (uint32_t i = 0; i < router->deployment_count; i++)
+    held += router_key_kept(router->deployments[i]);
+  return held;
+}
+
+void router_press(struct router *router, uint64_t limit) {
+  router->pressed = limit;
+}
+
 // Seconds until `calls` more have been dispatched.
 static double time_for(const struct deployment *deployment, double calls) {
   return deployment->interval > 0 ? deployment->interval * calls / 1e9 : kUnknownRetry;
@@ -264,6 +290,7 @@ struct payload *router_fair_refusal(struct router *router, struct peer *peer, ui
         time_for(deployment, deployment->waiting_shares ? deployment->waiting_shares : 1),
         EXECUTED_NO);
   if (router_key_joins(router, deployment, message)) return NULL;
+  if (router->pressed) return pressed(router->pressed);
   if (function->max_queue_time > 0) {
     struct payload *error = waits_too_long(router, deployment, message);
     if (error) return error;

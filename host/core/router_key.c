@@ -127,6 +127,10 @@ static struct keyed *add(const struct router *router, struct keys *keys,
   return keyed;
 }
 
+size_t router_key_kept(const struct deployment *deployment) {
+  return deployment->keys ? deployment->keys->kept : 0;
+}
+
 void router_key_close(struct deployment *deployment) {
   struct keys *keys = deployment->keys;
   if (!keys) return;
@@ -240,8 +244,7 @@ static void attach(struct router *router, struct keyed *keyed, struct call *call
   struct call *run = keyed->run;
   call->state = CALL_ATTACHED;
   call->key = keyed;
-  payload_unref(call->body);
-  call->body = NULL;
+  router_drop_body(router, call);
   call->previous = keyed->last;
   call->next = NULL;
   *(keyed->last ? &keyed->last->next : &keyed->first) = call;

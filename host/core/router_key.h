@@ -77,4 +77,7 @@ void router_key_expire(struct router *router, struct timer *timer, int64_t now);
 bool router_key_repeats(const struct router *router, const struct call *call,
                         const struct message *message);
 
+/// Bytes of the outcomes that are kept.
+size_t router_key_kept(const struct deployment *deployment);
+
 void router_key_close(struct deployment *deployment);

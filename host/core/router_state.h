@@ -269,6 +269,8 @@ struct router {
   uint64_t runs;    // begun by router_key.c
   int64_t arrival;  // of the latest call, each later than the one before
   bool draining, finishing;
+  uint64_t held;     // bytes: the bodies of all calls
+  uint64_t pressed;  // what it may hold, while it takes no calls; 0: it takes them
   void (*ended)(void *owner, const struct router_ended *ended);  // NULL: nobody is told
   void *ended_owner;
   struct deployment **deployments;
@@ -316,6 +318,12 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
 /// body.
 void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body);
+/// The arguments of `call` are not needed any more.
+static inline void router_drop_body(struct router *router, struct call *call) {
+  router->held -= call->body ? call->body->size : 0;
+  payload_unref(call->body);
+  call->body = NULL;
+}
 /// Uniform in [0, 1).
 double router_random(struct router *router);
 

@@ -301,6 +301,7 @@ int server_open(struct server **out) {
     return error;
   }
   router_keep_whys(hub_router(server->hub), LIMIT_WHYS);
+  server_memory_open(server);
   server_http_open(server);
   hub_on_line(server->hub, server_line, server);
   *out = server;

@@ -68,6 +68,10 @@ int server_listen_http(struct server *server, const char *address, uint16_t *por
 /// Writes the calls that end from now on into a file, see record.h. Negative errno.
 int server_record(struct server *server, const char *path);
 
+/// Bytes that it may hold, not 0; without it half of what the machine, or the control group, has. See
+/// core/pressure.h.
+void server_memory(struct server *server, uint64_t bytes);
+
 /// Serves until it was told to end, on this thread, in which SIGTERM and SIGINT are to be blocked,
 /// as they are in all others. 0: it has drained; a signal's number: it was the second one.
 int server_run(struct server *server);

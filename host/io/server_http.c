@@ -144,6 +144,23 @@ static void append_clients(const struct server *server, struct buffer *out) {
   }
 }
 
+static void append_gauge(struct buffer *out, const char *family, const char *help,
+                         uint64_t number) {
+  append(out, "# HELP %s %s\n# TYPE %s gauge\n%s %" PRIu64 "\n", family, help, family, family,
+         number);
+}
+
+static void append_memory(const struct server *server, struct buffer *out) {
+  append_gauge(out, "farside_memory_bytes", "Arguments, results and items that the router holds.",
+               server_held(server));
+  append_gauge(out, "farside_memory_budget_bytes", "What it may hold.", server->budget);
+  append_gauge(
+      out, "farside_memory_step",
+      "What it does without: 0 nothing, 1 further clients, 2 further calls as well, 3 also "
+      "clients that do not read.",
+      server->pressure);
+}
+
 void server_metrics(struct server *server, struct buffer *out) {
   router_metrics_text(hub_router(server->hub), FARSIDE_VERSION, out);
   append_clients(server, out);
@@ -153,6 +170,7 @@ void server_metrics(struct server *server, struct buffer *out) {
                server->refused);
   append_count(out, "farside_slow_readers_total", "Of them: cut, as they did not read.",
                server->slow);
+  append_memory(server, out);
 }
 
 static void on_metrics(void *owner, struct buffer *out) {

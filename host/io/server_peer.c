@@ -147,6 +147,19 @@ static struct payload *overloaded(const char *scope, uint32_t limit) {
   return error_end(&writer);
 }
 
+static struct payload *pressed(const struct server *server) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_OVERLOADED, EXECUTED_NO, true, "router");
+  error_message(&writer,
+                "the router lets in no further client: it holds %.3g MiB of arguments and results, "
+                "and may hold %.3g MiB (--memory)",
+                (double)server_held(server) / (1 << 20), (double)server->budget / (1 << 20));
+  error_string(&writer, "scope", "memory");
+  error_number(&writer, "limit", (double)server->budget);
+  error_number(&writer, "retry_after", 1000);
+  return error_end(&writer);
+}
+
 // ---- the handshake ----
 
 // Preface and HELLO fit into the buffer of a fresh socket. What is not written the peer misses.
@@ -241,6 +254,8 @@ static void greet(struct peer *peer, const struct hello *hello, int64_t now) {
     refuse(peer, no_such_deployment(peer->server, hello), now);
   } else if (hello->role == ROLE_CLIENT && *hello->hash && strcmp(hello->hash, served->hash)) {
     refuse(peer, deployment_changed(served, hello), now);
+  } else if (hello->role == ROLE_CLIENT && peer->server->pressure >= PRESSURE_CONNECTIONS) {
+    refuse(peer, pressed(peer->server), now);
   } else {
     welcome(peer, hello, served, now);
   }
@@ -270,6 +285,7 @@ static void on_message(void *owner, struct message *message) {
       break;
     case GATE_PASS:
       if (gate_is_held(&peer->gate, now)) hold(peer);
+      server_weigh(server);
       hub_message(server->hub, peer->client, peer->deployment->number, message, now);
       loop_stir(server->loop);
       return;
@@ -311,6 +327,7 @@ void server_accept(struct served *socket, int fd, bool is_last, int64_t since) {
     free(peer);
     return;
   }
+  transport_count_in(peer->transport, &server->carried);
   peer->next = server->first;
   if (peer->next) peer->next->previous = peer;
   server->first = peer;
@@ -382,9 +399,24 @@ static int64_t look_at_watched(struct server *server, int64_t now) {
   return next;
 }
 
+// What could be written was.
+static void cut_largest(struct server *server, int64_t now) {
+  struct peer *peer;
+  server_weigh(server);
+  while (server->pressure == PRESSURE_CUT && (peer = server_largest(server))) {
+    server->slow++;
+    say(peer,
+        "cut, SlowReader: the router holds as much as it may, and most of it is for this one");
+    end_peer(peer, now);
+    server_weigh(server);
+  }
+}
+
 int64_t server_peers_turn(struct server *server, int64_t now) {
   flush_dirty(server, now);
-  return look_at_watched(server, now);
+  int64_t next = look_at_watched(server, now);
+  cut_largest(server, now);
+  return next;
 }
 
 void server_peers_poll(struct server *server) {

@@ -5,6 +5,7 @@
 //   server_peer.c      connections: the handshake, messages, those that do not read
 //   server_operator.c  operators' requests
 //   server_why.c       why a call went where it went
+//   server_memory.c    what the router holds, and what it does without as that becomes much
 //   server_log.c       the lines of workers that are kept and followed
 #pragma once
 
@@ -12,6 +13,7 @@
 #include <uv.h>
 
 #include "../core/gate.h"
+#include "../core/pressure.h"
 #include "hub.h"
 #include "listener.h"
 #include "loop.h"
@@ -81,6 +83,9 @@ struct server {
   struct http *http;
   uint64_t connections, refused, slow;  // since it started
 
+  uint64_t budget, carried;  // bytes; carried: to and from all peers
+  enum pressure_step pressure;
+
   struct tail *tails;  // by worker
   uint32_t tail_count;
 
@@ -135,6 +140,15 @@ void server_pack_why(const struct server *server, const struct why *why, int64_t
 
 // server_status.c
 void server_pack_status(struct server *server, struct buffer *out);
+
+// server_memory.c
+void server_memory_open(struct server *server);
+/// Bytes that the router holds.
+uint64_t server_held(const struct server *server);
+/// Takes the step that is due.
+void server_weigh(struct server *server);
+/// Who has most in his write queue; NULL: nobody has so much that it would be worth to cut him.
+struct peer *server_largest(const struct server *server);
 
 // server_log.c
 void server_line(void *owner, uint32_t deployment, uint32_t worker, const char *text, size_t size);

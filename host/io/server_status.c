@@ -105,7 +105,7 @@ static void pack_deployment(const struct served *served, struct buffer *out) {
 }
 
 void server_pack_status(struct server *server, struct buffer *out) {
-  pack_map(out, 10);
+  pack_map(out, 13);
   field_text(out, "version", FARSIDE_VERSION);
   field_number(out, "pid", getpid());
   field_text(out, "state", server->phase == SERVER_SERVES ? "serving" : "draining");
@@ -115,6 +115,9 @@ void server_pack_status(struct server *server, struct buffer *out) {
   field_number(out, "connections", (double)server->connections);
   field_number(out, "refused", (double)server->refused);
   field_number(out, "slow_readers", (double)server->slow);
+  field_number(out, "memory", (double)server_held(server));
+  field_number(out, "memory_budget", (double)server->budget);
+  field_number(out, "memory_step", server->pressure);
   pack_text(out, "deployments");
   pack_array(out, server->deployment_count);
   for (uint32_t i = 0; i < server->deployment_count; i++)

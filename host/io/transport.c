@@ -43,6 +43,9 @@ struct transport {
   struct buffer gathered;  // the gathered segments one behind the other, from `taken` on
   size_t taken, queued;
 
+  uint64_t *sum;  // where `counted` bytes of it count; NULL: nowhere
+  uint64_t counted;
+
   uint64_t received, written;  // bytes
   bool ended;                  // nothing comes any more
   bool deaf;                   // the peer takes nothing any more
@@ -50,6 +53,20 @@ struct transport {
   bool writing;                // waits until the socket takes more
   bool closing;
 };
+
+// ---- what it holds ----
+
+static void count(struct transport *transport) {
+  if (!transport->sum) return;
+  uint64_t held = transport->queued + reader_held(transport->reader);
+  *transport->sum += held - transport->counted;
+  transport->counted = held;
+}
+
+void transport_count_in(struct transport *transport, uint64_t *sum) {
+  transport->sum = sum;
+  count(transport);
+}
 
 // ---- what goes ----
 
@@ -100,12 +117,14 @@ void transport_send(struct transport *transport, struct message *message) {
   }
   if (message->body && message->body->size >= GATHERED) {
     send_by_reference(transport, message);
+    count(transport);
     return;
   }
   size_t before = transport->gathered.size;
   frame_append(&transport->gathered, message);
   segment_gathered(transport, transport->gathered.size - before);
   payload_unref(message->body);
+  count(transport);
 }
 
 static void forget_written(struct transport *transport) {
@@ -122,12 +141,14 @@ static void drop_queue(struct transport *transport) {
   transport->count = transport->queued = 0;
   buffer_free(&transport->gathered);
   forget_written(transport);
+  count(transport);
 }
 
 // The kernel has taken `size` bytes from the front of the queue.
 static void written(struct transport *transport, size_t size) {
   transport->queued -= size;
   transport->written += size;
+  count(transport);
   while (transport->count) {
     struct segment *segment = &transport->segments[transport->first];
     size_t part = size < segment->size ? size : segment->size;
@@ -248,11 +269,11 @@ static void end(struct transport *transport, int error, const char *why) {
 }
 
 // Delivers the complete messages. False: none will come any more.
-static bool deliver(struct transport *transport, int *count) {
+static bool deliver(struct transport *transport, int *messages) {
   struct message message;
   int result;
   while ((result = reader_next(transport->reader, &message)) == FRAME_OK) {
-    ++*count;
+    ++*messages;
     transport->events.message(transport->owner, &message);
     if (transport->closing) return false;
   }
@@ -265,7 +286,7 @@ static bool deliver(struct transport *transport, int *count) {
 }
 
 static int receive(struct transport *transport, bool all) {
-  int count = 0;
+  int messages = 0;
   size_t budget = BUDGET;
   while (!transport->ended && !transport->closing && !transport->paused) {
     size_t room;
@@ -278,12 +299,14 @@ static int receive(struct transport *transport, bool all) {
     }
     if (space) reader_received(transport->reader, (size_t)size);
     transport->received += (uint64_t)size;
-    if (!deliver(transport, &count) || all) continue;
+    bool goes_on = deliver(transport, &messages);
+    count(transport);
+    if (!goes_on || all) continue;
     // The rest of a short read would be one more system call to learn that nothing is there.
     if ((size_t)size < room || (size_t)size >= budget) break;
     budget -= (size_t)size;
   }
-  return count;
+  return messages;
 }
 
 int transport_receive(struct transport *transport) {
@@ -299,7 +322,7 @@ uint64_t transport_received(const struct transport *transport) {
 }
 
 void transport_feed(struct transport *transport, const unsigned char *bytes, size_t size) {
-  int count = 0;
+  int messages = 0;
   while (size && !transport->closing) {
     size_t room;
     unsigned char *space = reader_space(transport->reader, &room);
@@ -309,7 +332,7 @@ void transport_feed(struct transport *transport, const unsigned char *bytes, siz
     reader_received(transport->reader, room);
     bytes += room;
     size -= room;
-    if (!deliver(transport, &count)) return;
+    if (!deliver(transport, &messages)) return;
   }
 }
 
@@ -361,6 +384,8 @@ void transport_close(struct transport *transport) {
   if (!transport || transport->closing) return;
   transport->closing = true;
   drop_queue(transport);
+  if (transport->sum) *transport->sum -= transport->counted;
+  transport->sum = NULL;
   uv_close((uv_handle_t *)&transport->readable, on_closed);
   if (transport->writable_fd >= 0) {
     uv_close((uv_handle_t *)&transport->writable, on_closed);

@@ -56,6 +56,10 @@ void transport_feed(struct transport *transport, const unsigned char *bytes, siz
 /// Bytes queued and not yet taken by the kernel.
 size_t transport_queued(const struct transport *transport);
 
+/// What it holds, queued bytes and those of a frame that has come in part, counts in `*sum` from now
+/// on until it is closed.
+void transport_count_in(struct transport *transport, uint64_t *sum);
+
 /// Bytes that the kernel has taken so far, of all that was sent.
 uint64_t transport_written(const struct transport *transport);
 /// Reads nothing more, or reads on: for a peer that does not read either.

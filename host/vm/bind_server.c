@@ -119,6 +119,15 @@ static int l_record(lua_State *L) {
   return 1;
 }
 
+// server:memory(bytes)
+static int l_memory(lua_State *L) {
+  struct server *server = check_server(L);
+  lua_Number bytes = luaL_checknumber(L, 2);
+  luaL_argcheck(L, bytes >= 1 && bytes <= 0x1p53, 2, "expected a number of bytes");
+  server_memory(server, (uint64_t)bytes);
+  return 0;
+}
+
 // server:run() -> 0 when it has drained, else the number of the signal that ended it at once
 static int l_run(lua_State *L) {
   lua_pushinteger(L, server_run(check_server(L)));
@@ -148,8 +157,9 @@ static int l_serve(lua_State *L) {
 
 void bind_server(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"claim", l_claim}, {"deploy", l_deploy}, {"metrics", l_metrics}, {"record", l_record},
-      {"run", l_run},     {"close", l_close},   {"__gc", l_close},      {NULL, NULL},
+      {"claim", l_claim},     {"deploy", l_deploy}, {"memory", l_memory},
+      {"metrics", l_metrics}, {"record", l_record}, {"run", l_run},
+      {"close", l_close},     {"__gc", l_close},    {NULL, NULL},
   };
   luaL_newmetatable(L, kServer);
   lua_pushvalue(L, -1);

@@ -120,6 +120,7 @@ local function serve(all, given)
     say(text_of(Error.new(err)))
     return FAILED
   end
+  if given.memory then server:memory(given.memory) end
   local code = claim_all(server, all, given.listen) or listen_http(server, given.metrics)
     or record(server, given.record) or deploy_all(server, all)
   if not code then
@@ -145,11 +146,28 @@ function M.declare(parser)
   parser:argument('scripts', 'The deploy scripts.'):argname 'SCRIPT':args '+'
   parser:option('--listen', 'Listen there instead; for one deployment.'):argname 'unix:PATH'
   parser:option('--record', 'Write the calls that end into a file, which farside simulate reads.'):argname 'FILE'
+  parser:option('--memory', 'Hold at most so many bytes of arguments and results (512M, 4G); default: half of the memory there is.')
+    :argname 'SIZE'
   parser:option('--metrics', 'Also answer GET /metrics and /healthz over HTTP at this loopback address, for Prometheus.')
     :argname 'ADDRESS:PORT'
 end
 
+local UNITS = { [''] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30, T = 2 ^ 40 }
+local LEAST = 2 ^ 20
+
+--- A size as a person writes it, in bytes; nil: it is none, or too small to serve with.
+local function size_of(text)
+  local number, unit = text:match '^(%d+%.?%d*)([KMGT]?)$'
+  local bytes = number and math.floor(tonumber(number) * UNITS[unit])
+  return bytes and bytes >= LEAST and bytes <= 2 ^ 53 and bytes or nil
+end
+
 function M.run(given)
+  if given.memory then
+    local bytes = size_of(given.memory)
+    if not bytes then return USAGE, ('--memory: expected a size of 1M at least, such as 512M or 4G, got %s'):format(given.memory) end
+    given.memory = bytes
+  end
   if given.listen and not given.listen:find '^unix:/.' then
     return USAGE, ('--listen: expected unix:PATH with an absolute path, got %s'):format(given.listen)
   end

@@ -235,6 +235,58 @@ static void queue_timeout(void) {
   scene_close(&scene);
 }
 
+// The same call as before, which joins one by its key, needs no further memory.
+static void pressed(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  struct message keyed = {.remaining = SECONDS(5), .key = "k", .key_size = 1};
+  keyed.body = payload_copy("\x90", 1);
+  uint64_t first = scene_call_with(&scene, PEER, keyed);
+  router_press(scene.router, 1 << 20);
+  struct payload *error =
+      scene_error(&scene, scene_call(&scene, 0, SECONDS(5)), "Overloaded", "no");
+  EXPECT(scene_map_says(scene_map(error), "scope", "memory"));
+  EXPECT(scene_map_counts(scene_map(error), "limit", 1 << 20));
+  EXPECT(scene_map_counts(scene_map(error), "retry_after", 1000));
+  payload_unref(error);
+  keyed.body = payload_copy("\x90", 1);
+  uint64_t second = scene_call_with(&scene, PEER, keyed);
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  scene_succeeds(&scene, first);
+  scene_succeeds(&scene, second);
+  router_press(scene.router, 0);
+  scene_call(&scene, 0, SECONDS(5));
+  scene_dispatched(&scene, 0);
+  scene_close(&scene);
+}
+
+static void holds(void) {
+  struct scene scene = scene_square(1);
+  scene_ready(&scene, 0);
+  struct message keyed = {.remaining = SECONDS(5), .key = "k", .key_size = 1};
+  uint64_t calls[3];
+  for (int i = 0; i < 2; i++) calls[i] = scene_call(&scene, 0, SECONDS(5));  // 4 bytes each
+  for (int i = 0; i < 2; i++) {
+    keyed.body = payload_copy("\x92\x01\x02", 3);
+    calls[2] = scene_call_with(&scene, PEER, keyed);
+  }
+  EXPECT_EQUAL(4 + 4 + 3, router_held(scene.router));
+  struct message running = scene_dispatched(&scene, 0);
+  EXPECT_EQUAL(4 + 4 + 3, router_held(scene.router));
+  scene_cancel(&scene, calls[0]);  // its worker has them
+  EXPECT_EQUAL(4 + 3, router_held(scene.router));
+  scene_cancel(&scene, calls[1]);
+  EXPECT_EQUAL(3, router_held(scene.router));
+  scene_drop_answers(&scene);
+  scene_reply(&scene, 0, running, MESSAGE_RESULT);
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  scene_drop_answers(&scene);
+  EXPECT(router_held(scene.router) > 2);  // the outcome, for later calls with its key
+  scene_pass(&scene, LIMIT_RESULT_TTL);
+  EXPECT_EQUAL(0, router_held(scene.router));
+  scene_close(&scene);
+}
+
 static const struct check checks[] = {
     {"lets small calls pass a large one that came within a third of its time", small_pass},
     {"keeps the order of calls of one size, however long they take", equals_in_order},
@@ -249,5 +301,7 @@ static const struct check checks[] = {
     {"C5: counts cancelled calls until their worker is done with them", counts_until_it_ends},
     {"refuses a call that would wait for too long, once it knows", max_queue_time},
     {"lets a call wait as long as its function says, unless it says so itself", queue_timeout},
+    {"R7: knows how many bytes it holds", holds},
+    {"R7: takes no calls while it holds as much as it may", pressed},
 };
 CHECK_MAIN(checks)

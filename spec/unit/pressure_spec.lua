@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the pressure on memory', function()
+  program.checks('check_pressure')
+end)
