@@ -5,6 +5,13 @@ local tensor = require 'farside.tensor'
 -- A sanitizer sees the kernels at work in spec/cuda, and in the shape of a GPU: what trains and searches would take minutes.
 local is_sanitized = io.open(host.build .. '/bin/luajit') ~= nil
 
+local function read(path)
+  local file = assert(io.open(path, 'rb'))
+  local bytes = file:read '*a'
+  file:close()
+  return bytes
+end
+
 local function example(name, options)
   options = options or {}
   options.seconds = 120
@@ -54,17 +61,18 @@ describe('the example digits', function()
 
   it('computes on the device of its worker alone', function()
     -- Where there is no GPU, the processor's library stands for one: tensors of both do not mix.
-    host.script('deploy.lua', ([[
+    local example_folder = host.source .. '/examples/digits/'
+    host.script('deploy.lua', [[
       local backends = require 'farside.tensor.backend'
       if not backends.find 'cuda:0' then backends.put('cuda:0', assert(require('farside.cuda.library').open 'cpu')) end
-      return dofile '%s/examples/digits/deploy.lua'
-    ]]):format(host.source))
+    ]] .. read(example_folder .. 'deploy.lua'))
+    host.script('network.safetensors', read(example_folder .. 'network.safetensors'))
     local process = host.run(host.script('client.lua', ([[
-      package.path = arg[0]:gsub('[^/]*$', '?.lua;') .. '%s/examples/digits/?.lua;' .. package.path
+      package.path = arg[0]:gsub('[^/]*$', '?.lua;') .. '%s?.lua;' .. package.path
       local infer = require('deploy').infer
-      local test = require('data').load('%s/examples/digits/').test
+      local test = require('data').load('%s').test
       for i = 1, 9 do io.write(infer(test.pixels[i]).digit == test.labels[i] and 'right ' or 'wrong ') end
-    ]]):format(host.source, host.source)), { seconds = 60 })
+    ]]):format(example_folder, example_folder)), { seconds = 60 })
     assert.equal(0, process.code, process.err)
     assert.is_true(select(2, process.out:gsub('right', '')) >= 8, process.out)
   end)
