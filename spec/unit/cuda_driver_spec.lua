@@ -4,6 +4,7 @@ local Folder = require 'spec.support.folder'
 local backends = require 'farside.tensor.backend'
 local cuda = require 'farside.cuda'
 local drivers = require 'farside.cuda.driver'
+local fault = require 'farside.cuda.fault'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
 local nvrtc = require 'farside.cuda.nvrtc'
@@ -177,11 +178,12 @@ describe("a module of a user's kernels on a GPU", function()
   end)
 
   for case, expected in pairs {
-    ['cuModuleLoadDataEx 209'] = 'loading compiled kernels (ptxas: no): no kernel image is available for execution on the device',
+    ['cuModuleLoadDataEx 200'] = 'loading compiled kernels (ptxas: no) on cuda:5: ',
     ['nvrtcCreateProgram 1'] = 'NVRTC: making a program: NVRTC_ERROR',
     ['nvrtcCompileProgram 5'] = 'kernel.cu is not compiled by NVRTC 13.0 for sm_90:\nNVRTC_ERROR_INVALID_OPTION',
-    ['cuModuleGetFunction 700'] = 'looking for kernel ',
-    ['cuLaunchKernel 1'] = 'kernel saxpy',
+    ['cuModuleGetFunction 400'] = 'looking for kernel ',
+    ['cuCtxGetCurrent 201'] = 'asking for the context on cuda:5: ',
+    ['cuLaunchKernel 701'] = 'kernel saxpy on cuda:5: ',
   } do
     it('raises what is wrong with ' .. case, function()
       local name, code = case:match '(%S+) (%d+)'
@@ -192,6 +194,16 @@ describe("a module of a user's kernels on a GPU", function()
       launch()
     end)
   end
+
+  it('has failed for good when the device has', function()
+    for _, name in ipairs { 'cuModuleLoadDataEx', 'cuLaunchKernel' } do
+      stub.stub_fail(name, 700)
+      local ok, problem = pcall(launch)
+      local mark = fault.mark
+      fault.mark = nil -- luacheck: ignore
+      assert.same({ false, 700, 'cuda:5', true }, { ok, problem.cuda_code, problem.device, mark == problem })
+    end
+  end)
 
   it('tells kernels that are not among what was compiled', function()
     local ok, problem = pcall(function() cuda.module(SOURCE, { device = DEVICE }).missing { grid = 1, block = 1 } (5) end)
@@ -219,6 +231,13 @@ describe("a module of a user's kernels on a GPU", function()
     local ok, problem = pcall(launch)
     assert.is_false(ok)
     assert.truthy(problem:find('kernel.cu: the driver cannot be opened: /nowhere/libcuda.so', 1, true), problem)
+    Folder.set_variable('FARSIDE_CUDA_DRIVER', STUB:gsub('libstub', './libstub'))  -- one that was not opened yet
+    for code, said in pairs { [209] = 'no kernel image is available for execution on the device (209)',
+      [999] = 'an error of unknown name (999)' } do
+      stub.stub_fail('cuInit', code)
+      ok, problem = pcall(launch)
+      assert.same({ false, 'kernel.cu: the driver cannot be opened: it does not start: ' .. said }, { ok, problem })
+    end
     Folder.set_variable('FARSIDE_CUDA_DRIVER', STUB)
     Folder.set_variable('FARSIDE_NVRTC', '/nowhere/libnvrtc.so')
     ok, problem = pcall(launch)

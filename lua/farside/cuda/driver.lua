@@ -32,6 +32,14 @@ Driver.__index = Driver
 
 local opened = {}
 
+--- What is wrong with the start of a driver; nil: nothing.
+local function problem_of(library, status)
+  if status == 0 then return nil end
+  local text = ffi.new 'const char *[1]'
+  local is_known = library.cuGetErrorString(status, text) == 0 and text[0] ~= nil
+  return ('it does not start: %s (%d)'):format(is_known and ffi.string(text[0]) or 'an error of unknown name', status)
+end
+
 --- Opens the driver in a file, or of a name that the system's loader finds.
 ---@return table? driver { version = 13000 }
 ---@return string? err
@@ -39,13 +47,11 @@ function M.open(path)
   if opened[path] then return opened[path] end
   local ok, library = pcall(ffi.load, path)
   if not ok then return nil, tostring(library) end
-  local driver = setmetatable({ library = library }, Driver)
   local version = ffi.new 'int[1]'
-  driver:check(library.cuInit(0), 'starting the driver')
-  driver:check(library.cuDriverGetVersion(version), 'asking the driver for its version')
-  driver.version = version[0]
-  opened[path] = driver
-  return driver
+  local problem = problem_of(library, library.cuInit(0)) or problem_of(library, library.cuDriverGetVersion(version))
+  if problem then return nil, problem end
+  opened[path] = setmetatable({ library = library, version = version[0] }, Driver)
+  return opened[path]
 end
 
 --- Opens the driver of this machine. FARSIDE_CUDA_DRIVER names another file.
@@ -53,43 +59,37 @@ function M.find()
   return M.open(os.getenv 'FARSIDE_CUDA_DRIVER' or 'libcuda.so.1')
 end
 
---- Raises the error of a status that is not 0.
-function Driver:check(status, what)
-  if status == 0 then return end
-  local text = ffi.new 'const char *[1]'
-  local known = self.library.cuGetErrorString(status, text) == 0 and text[0] ~= nil
-  error(('%s: %s'):format(what, known and ffi.string(text[0]) or 'error ' .. status), 0)
-end
-
 --- Makes the primary context of a device current, as the runtime has done it where it has worked already.
-local function enter(self, device)
-  local library, context = self.library, ffi.new 'void *[1]'
-  self:check(library.cuCtxGetCurrent(context), 'asking for the context')
+local function enter(library, backend)
+  local context = ffi.new 'void *[1]'
+  backend:check(library.cuCtxGetCurrent(context), 'asking for the context')
   if context[0] ~= nil then return end
-  self:check(library.cuDevicePrimaryCtxRetain(context, device), 'opening the device')
-  self:check(library.cuCtxSetCurrent(context[0]), 'opening the device')
+  backend:check(library.cuDevicePrimaryCtxRetain(context, backend.index), 'opening the device')
+  backend:check(library.cuCtxSetCurrent(context[0]), 'opening the device')
 end
 
-local function load(self, image)
+local function load(library, backend, image)
   local module, log = ffi.new 'void *[1]', ffi.new('char[?]', LOG_BYTES)
   local options = ffi.new('int[2]', ERROR_LOG, ERROR_LOG_SIZE)
   local values = ffi.new('void *[2]', log, ffi.cast('void *', LOG_BYTES - 1))
-  local status = self.library.cuModuleLoadDataEx(module, image, 2, options, values)
+  local status = library.cuModuleLoadDataEx(module, image, 2, options, values)
   if status ~= 0 then
     local text = ffi.string(log):gsub('%s+$', '')
-    self:check(status, 'loading compiled kernels' .. (text ~= '' and (' (%s)'):format(text) or ''))
+    backend:check(status, 'loading compiled kernels' .. (text ~= '' and (' (%s)'):format(text) or ''))
   end
   return module[0]
 end
 
---- Loads what was compiled, PTX with a zero byte behind it. It stays loaded. Also while a stream is captured.
+--- Loads what was compiled, PTX with a zero byte behind it, to a device. It stays loaded. Also while a stream is captured.
+---@param backend table the device, which raises errors as its own
 ---@return ffi.cdata* module
-function Driver:load(device, image)
-  enter(self, device)
+function Driver:load(backend, image)
+  local library = self.library
+  enter(library, backend)
   local mode = ffi.new('int[1]', RELAXED)
-  self:check(self.library.cuThreadExchangeStreamCaptureMode(mode), 'loading compiled kernels')
-  local ok, module = pcall(load, self, image)
-  self.library.cuThreadExchangeStreamCaptureMode(mode)
+  backend:check(library.cuThreadExchangeStreamCaptureMode(mode), 'loading compiled kernels')
+  local ok, module = pcall(load, library, backend, image)
+  library.cuThreadExchangeStreamCaptureMode(mode)
   if not ok then error(module, 0) end
   return module
 end
@@ -108,14 +108,14 @@ local function sizes_of(library, handle, count)
   return sizes
 end
 
---- A kernel of a loaded module; nil: it has none of this name.
+--- A kernel of a module that is loaded to a device; nil: it has none of this name.
 ---@param count number of parameters that are expected
 ---@return table? kernel { sizes = of the parameters, where the driver tells them }
-function Driver:kernel(module, name, count)
+function Driver:kernel(backend, module, name, count)
   local handle = ffi.new 'void *[1]'
   local status = self.library.cuModuleGetFunction(handle, module, name)
   if status == NOT_FOUND then return nil end
-  self:check(status, 'looking for kernel ' .. name)
+  backend:check(status, 'looking for kernel ' .. name)
   return setmetatable({ library = self.library, handle = handle[0], shared = SHARED_WITHOUT_ASKING,
     sizes = sizes_of(self.library, handle[0], count) }, Kernel)
 end

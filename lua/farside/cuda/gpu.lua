@@ -47,10 +47,10 @@ function M.build(what, backend)
     error(('%s: NVRTC %s does not compile for %s, of compute capability %d.%d'):format(what.name, compiler.version,
       ffi.string(device.name), device.major, device.minor), 0)
   end
-  local module = driver:load(backend.index, code_of(what, compiler, architecture))
+  local module = driver:load(backend, code_of(what, compiler, architecture))
   local kernels = {}
   for name, kernel in pairs(what.signature.by_name) do
-    kernels[name] = driver:kernel(module, name, #kernel.parameters)
+    kernels[name] = driver:kernel(backend, module, name, #kernel.parameters)
   end
   return kernels
 end
