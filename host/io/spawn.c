@@ -33,10 +33,11 @@ static bool starts_with(const char *text, const char *start) {
   return !strncmp(text, start, strlen(start));
 }
 
-// A worker finds its Lua files through START. How to wait, and where the kernels are, is the same on
+// A worker finds its Lua files through START. How to wait, and where libraries are, is the same on
 // both ends, and a worker carries the mark by which specs find what a run has left.
 static bool is_for_workers(const char *entry) {
-  static const char *const kept[] = {"FARSIDE_WAIT=", "FARSIDE_KERNELS=", "FARSIDE_SPEC_RUN="};
+  static const char *const kept[] = {"FARSIDE_WAIT=", "FARSIDE_KERNELS=", "FARSIDE_CUDA_DRIVER=",
+                                     "FARSIDE_NVRTC=", "FARSIDE_SPEC_RUN="};
   for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
     if (starts_with(entry, kept[i])) return true;
   return !starts_with(entry, "FARSIDE_") && !starts_with(entry, "LUA_PATH") &&

@@ -1,4 +1,5 @@
---- Users' own kernels in remote functions, on workers without a GPU.
+--- Users' own kernels in remote functions, on workers without a GPU, and on those with one that is a stub, as its driver and
+-- NVRTC are: a launch there computes nothing.
 local host = require 'spec.support.host'
 
 local DEPLOY = [[
@@ -12,13 +13,20 @@ local kernels = cuda.module [=[
 extern "C" __global__ void scale(float *x, float by, int n) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) x[i] *= by;
-}]=]
+}
+extern "C" __global__ void broken() {}
+]=]
 
-local scale = app.remote { benchmark_dataset = { { x = tensor.arange(1, 4, 1, 'f32') } } } (function(x)
+local scale = app.remote { device = true, benchmark_dataset = { { x = tensor.arange(1, 4, 1, 'f32') } } } (function(x)
   kernels.scale { grid = math.ceil(x:count() / 64), block = 64 } (x, 3, x:count())
   return x
 end)
+local broken = app.remote(function() kernels.broken { grid = 1, block = 1 } () end)
 ]]
+
+local STUB_DRIVER = host.build .. '/spec/libstub_driver.so'
+local GPU = { FARSIDE_KERNELS = host.build .. '/spec/stub', CUDA_VISIBLE_DEVICES = '0', FARSIDE_CUDA_DRIVER = STUB_DRIVER,
+  FARSIDE_NVRTC = STUB_DRIVER }
 
 describe("a user's kernel on workers", function()
   local cache, compiler, counted
@@ -36,9 +44,11 @@ describe("a user's kernel on workers", function()
     os.execute(("rm -rf '%s'"):format(cache))
   end)
 
-  local function run(text)
+  local function run(text, variables)
     local script = host.script('client.lua', DEPLOY .. text)
-    local process = host.run(script, { env = { XDG_CACHE_HOME = cache, CXX = compiler } })
+    local env = { XDG_CACHE_HOME = cache, CXX = compiler, NO_COLOR = '1' }
+    for name, value in pairs(variables or {}) do env[name] = value end
+    local process = host.run(script, { env = env })
     local compiled = 0
     for _ in io.lines(counted) do compiled = compiled + 1 end
     return process, compiled
@@ -54,6 +64,27 @@ describe("a user's kernel on workers", function()
       local _, count = process.err:gsub(said:gsub('%p', '%%%0'), '')
       assert.equal(1, count, process.err)
     end
+  end)
+
+  it('is compiled by NVRTC and launched by the driver where there is a GPU', function()
+    local process, compiled = run([[
+      farside.run(function() print(scale(tensor.arange(1, 3, 1, 'f32'))) end)]], GPU)
+    assert.same({ 'tensor {3} f32\n[1, 2, 3]', '', 0, 0 }, { (process.out:gsub('\n$', '')), process.err, process.code, compiled })
+    local pipe = io.popen(('ls %s/farside/kernels'):format(cache))
+    local names = pipe:read '*a'
+    pipe:close()
+    assert.truthy(names:find '^%x+%.cubin\n$', names)
+  end)
+
+  it('that breaks the GPU ends the call in GpuFault, and its worker', function()
+    local with_fault = { STUB_DRIVER_FAIL = 'cuLaunchKernel:broken 700' }
+    for name, value in pairs(GPU) do with_fault[name] = value end
+    local process = run([[
+      farside.run(function()
+        local ok, err = pcall(broken)
+        print(ok, err.name, err.cuda_code, err.device)
+      end)]], with_fault)
+    assert.equal('false\tGpuFault\t700\tcuda:0\n', process.out, process.err)
   end)
 
   it('is not compiled on a client that loads the script', function()
@@ -72,7 +103,7 @@ describe("a user's kernel on workers", function()
         print(ok, err.name, err.cause.message)
       end)]]
     assert.truthy(process.out:find('^false\tDeploymentFailed\tkernel%.cu is not compiled by '), process.out .. process.err)
-    assert.truthy(process.out:find("client%.lua:19: 'oops' was not declared in this scope %(line 2 of kernel%.cu%)\n    %*x = oops;\n"),
+    assert.truthy(process.out:find("client%.lua:22: 'oops' was not declared in this scope %(line 2 of kernel%.cu%)\n    %*x = oops;\n"),
       process.out)
   end)
 end)

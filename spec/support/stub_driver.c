@@ -1,6 +1,7 @@
 // A driver and a compiler for specs of users' kernels on a GPU that is not there: the functions of
 // libcuda.so.1 and libnvrtc.so that Farside calls. Each notes in a log that it was called and with
-// what; `stub_fail` has one of them fail. "Compiled" is what names the source's kernels.
+// what; `stub_fail` has one of them fail, or STUB_DRIVER_FAIL="FUNCTION CODE" in the environment,
+// where cuLaunchKernel:NAME is the launch of one kernel. "Compiled" is what names the source's kernels.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,7 @@ static void *current_context;
 // A kernel's handle points here.
 static struct function {
   char name[64];
+  int is_known;
   size_t count, sizes[PARAMETERS];
 } functions[FUNCTIONS];
 
@@ -75,8 +77,14 @@ void stub_fail_with_log(const char *log) {
 /// Bytes of each parameter of a kernel.
 void stub_parameters(const char *name, int count, const int *bytes) {
   struct function *function = function_of(name);
+  function->is_known = 1;
   function->count = (size_t)count;
   for (int i = 0; i < count && i < PARAMETERS; i++) function->sizes[i] = (size_t)bytes[i];
+}
+
+__attribute__((constructor)) static void read_environment(void) {
+  const char *text = getenv("STUB_DRIVER_FAIL");
+  if (text) sscanf(text, "%63s %d", failing, &failing_code);
 }
 
 // ---- The driver.
@@ -140,6 +148,7 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
 }
 
 int cuFuncGetParamInfo(const struct function *function, size_t i, size_t *offset, size_t *size) {
+  if (!function->is_known) return 801;  // not supported
   if (i >= function->count) return 1;
   *offset = 0;
   for (size_t k = 0; k < i; k++) *offset += function->sizes[k];
@@ -163,7 +172,10 @@ int cuLaunchKernel(const struct function *function, unsigned grid_x, unsigned gr
     note(" %llx", (unsigned long long)value);
   }
   note("%s\n", extra ? " extra" : "");
-  return end("cuLaunchKernel");
+  char one[sizeof "cuLaunchKernel:" + sizeof function->name];
+  snprintf(one, sizeof one, "cuLaunchKernel:%s", function->name);
+  int code = end(one);
+  return code ? code : end("cuLaunchKernel");
 }
 
 // ---- The compiler.

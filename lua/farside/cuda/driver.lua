@@ -20,6 +20,7 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned gr
                    unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra);
 ]]
 
+local INVALID_VALUE = 1          -- CUDA_ERROR_INVALID_VALUE
 local NOT_FOUND = 500            -- CUDA_ERROR_NOT_FOUND
 local RELAXED = 2                -- CU_STREAM_CAPTURE_MODE_RELAXED
 local ERROR_LOG, ERROR_LOG_SIZE = 5, 6  -- CU_JIT_ERROR_LOG_BUFFER, ..._SIZE_BYTES
@@ -97,12 +98,15 @@ end
 local Kernel = {}
 Kernel.__index = Kernel
 
--- Drivers before 12.4 do not tell the sizes of parameters.
+--- The sizes of a kernel's parameters, one more than `count` of them at most; nil: this driver, one before 12.4, does not tell.
 local function sizes_of(library, handle, count)
-  local has_sizes = pcall(function() return library.cuFuncGetParamInfo end)
-  if not has_sizes then return nil end
+  local is_there = pcall(function() return library.cuFuncGetParamInfo end)
+  if not is_there then return nil end
   local sizes, offset, size = {}, ffi.new 'size_t[1]', ffi.new 'size_t[1]'
-  while #sizes <= count and library.cuFuncGetParamInfo(handle, #sizes, offset, size) == 0 do
+  while #sizes <= count do
+    local status = library.cuFuncGetParamInfo(handle, #sizes, offset, size)
+    if status == INVALID_VALUE then break end  -- there are no more
+    if status ~= 0 then return nil end
     sizes[#sizes + 1] = tonumber(size[0])
   end
   return sizes
