@@ -67,9 +67,14 @@ static cudaError_t keep_memory(int device) {
   return status;
 }
 
+// Called before each launch: what is the same for good is said once.
 int device_set(int32_t device) {
+  static bool keeps[64];
   cudaError_t status = cudaSetDevice(device);
-  if (!status) status = keep_memory(device);
+  if (status || (device < 64 && __atomic_load_n(&keeps[device], __ATOMIC_RELAXED)))
+    return static_cast<int>(status);
+  status = keep_memory(device);
+  if (!status && device < 64) __atomic_store_n(&keeps[device], true, __ATOMIC_RELAXED);
   return static_cast<int>(status);
 }
 

@@ -530,6 +530,8 @@ void router_recycle_vacated(struct router *router, struct worker *worker, int64_
 /// It said that its GPU has failed / that there is none for it, before it ended.
 bool router_gpu_failed(const struct worker *worker);
 bool router_gpu_missing(const struct worker *worker);
+/// It has said why it ends: if that is its GPU, operators are told.
+void router_gpu_told(struct router *router, const struct worker *worker);
 /// The error of a call that it had entered then; it is in its slot still.
 struct payload *router_gpu_fault(struct router *router, struct call *call);
 /// It has answered a call.

@@ -225,6 +225,7 @@ static void goodbye(struct router *router, struct worker *worker, const struct m
   worker->phase = (enum phase)message->reason;
   payload_unref(worker->goodbye);
   worker->goodbye = payload_ref(message->body);
+  router_gpu_told(router, worker);
 }
 
 void router_worker_message(struct router *router, uint32_t number, uint32_t generation,

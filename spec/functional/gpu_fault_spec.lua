@@ -364,6 +364,7 @@ describe('a GPU', function()
     local metrics = farside('metrics').out
     assert.truthy(metrics:find('farside_worker_deaths_total{[^\n]*reason="gpu_lost"} 1\n'), metrics)
     assert.truthy(metrics:find('outcome="GpuFault"} 1\n', 1, true), metrics)
+    router:wait_for '(the GPU of worker 0 is lost, and goes to no worker any more: exp on cuda:0: uncorrectable ECC error)'
     assert.truthy(farside('ps').out:find('no GPU of this machine is left', 1, true))
     router:kill()
     router:wait()
