@@ -340,3 +340,28 @@ inline unsigned __activemask() {
 [[noreturn]] inline void __trap() {
   abort();
 }
+
+namespace simt {
+
+// How many threads of the block say yes, told to all of them.
+inline int count_block(bool yes) {
+  static thread_local int count;
+  barrier();
+  if (here.current == 0) count = 0;
+  barrier();
+  count += yes;
+  barrier();
+  return count;
+}
+
+}  // namespace simt
+
+inline int __syncthreads_count(int yes) {
+  return simt::count_block(yes != 0);
+}
+inline int __syncthreads_or(int yes) {
+  return simt::count_block(yes != 0) != 0;
+}
+inline int __syncthreads_and(int yes) {
+  return simt::count_block(yes == 0) == 0;
+}

@@ -49,6 +49,14 @@ extern "C" __global__ void warp_sums(float *out) {
   out[threadIdx.x] = outside[threadIdx.x];
 }
 
+// How many threads of each block are odd or over a bound.
+extern "C" __global__ void votes(int *out, int bound) {
+  int odd = __syncthreads_count(threadIdx.x & 1), over = __syncthreads_count(threadIdx.x >= bound);
+  int any = __syncthreads_or(threadIdx.x >= bound), all = __syncthreads_and(threadIdx.x < bound);
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  out[i] = 1000 * odd + 10 * over + 2 * any + all;
+}
+
 extern "C" __global__ void values(double *out, char a, unsigned char b, short c, unsigned d, long long e,
                                   unsigned long long f, float g, double h, bool i, size_t j) {
   out[0] = a; out[1] = b; out[2] = c; out[3] = d; out[4] = e;
@@ -146,6 +154,17 @@ describe("a module of a user's kernels", function()
     assert.same({ 496, 1520 }, { out[32], out[33] })
   end)
 
+  it('counts what the threads of a block say', function()
+    for bound, expected in pairs { [100] = 32001, [60] = 32042, [0] = 32642 } do
+      local out = tensor.zeros({ 192 }, 'i32')
+      mod.votes { grid = 3, block = 64 } (out, bound)
+      for i = 1, 192 do assert.equal(expected, out[i]) end
+    end
+    local out = tensor.zeros({ 1 }, 'i32')
+    mod.votes { grid = 1, block = 1 } (out, 0)
+    assert.same({ 12 }, out:table())
+  end)
+
   it('passes numbers of all types on as they are', function()
     local out = tensor.zeros({ 10 }, 'f64')
     mod.values { grid = 1, block = 1 } (out, -128, 255, -32768, 2 ^ 32 - 1, -2 ^ 63, 2 ^ 63, 0.1, 0.1, true, 2 ^ 53)
@@ -205,7 +224,7 @@ describe("a module of a user's kernels", function()
   end)
 
   it('refuses a kernel that the compiler did not see', function()
-    says('kernel special is not among what the compiler has made of kernel.cu: its line 66 is left out by an #if', function()
+    says('kernel special is not among what the compiler has made of kernel.cu: its line 74 is left out by an #if', function()
       mod.special { grid = 1, block = 1 } (tensor.zeros({ 1 }, 'f64'))
     end)
   end)

@@ -55,6 +55,24 @@ extern "C" __global__ void k(double *out, int64_t n, uint8_t m, size_t s, const 
     assert(code, log)
   end)
 
+  -- What is tried on the processor is a GPU's too.
+  for _, file in ipairs { 'spec/unit/cuda_module_spec.lua', 'spec/unit/cuda_half_spec.lua', 'examples/mandelbrot/deploy.lua' } do
+    it('compiles the kernels of ' .. file, function()
+      local handle = assert(io.open(file))
+      local text = handle:read '*a'
+      handle:close()
+      local source = text:match '\nlocal SOURCE = %[%[\n(.-)%]%]' or text:match 'cuda%.module %[%[\n(.-)%]%]'
+      if source:find('cuda_fp16', 1, true) and not compiler:compile('#include <cuda_fp16.h>', 'k.cu', 'sm_' .. newest, {}) then
+        pending 'the headers of the CUDA toolkit are not here'
+      end
+      local code, log = compiler:compile(source, 'k.cu', 'sm_' .. newest, {})
+      assert(code, log)
+      for name in pairs(require('farside.cuda.signature').read(source).by_name) do
+        if name ~= 'special' then assert.truthy(code:find('.text.' .. name .. '\0', 1, true), name) end
+      end
+    end)
+  end
+
   it('is given macros', function()
     local source = 'extern "C" __global__ void k(int *x) { *x = N; }'
     assert.truthy(compiler:compile(source, 'k.cu', 'compute_' .. newest, { '-DN=1234567' }):find('1234567', 1, true))

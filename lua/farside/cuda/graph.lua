@@ -52,7 +52,7 @@ local function call_on(backend, stream, func)
   return ok, keeper, result
 end
 
---- Writes down what a function launches, on its first device unless one is named. Returns the graph, and what the function
+--- Writes down what a function launches, on the first GPU, or the processor without one, unless a device is named. Returns the graph, and what the function
 -- returns. An error in the function ends the capture and is raised.
 ---@param func function
 ---@param device string? 'cuda:0'
