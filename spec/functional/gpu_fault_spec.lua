@@ -351,6 +351,17 @@ describe('a GPU', function()
     ]])
   end)
 
+  it('keeps the slot of a call that is cancelled until it is done', function()
+    prints('DeadlineExceeded\ttrue\ttrue\n', { script = 'kernel_unary=busy:600' }, [[
+      local pid = d.where()
+      local started = farside.now()
+      local _, e = pcall(d.exp:with { timeout = 0.1 })
+      local early = farside.now() - started < 0.5
+      while d.app.status().workers[1].in_flight > 0 do farside.sleep(0.005) end
+      print(e.name, early and farside.now() - started >= 0.5, d.where() == pid)
+    ]])
+  end)
+
   it('that has failed is counted, and the worker is shown without one', function()
     local env = environment('kernel_unary=214')
     env.XDG_RUNTIME_DIR = host.folder()

@@ -163,6 +163,37 @@ describe('a device', function()
     backends.put(OTHER, nil)
   end)
 
+  it('is settled by each call for itself', function()
+    backends.put(OTHER, library)
+    local backend, calls = backends.of(OTHER), {}
+    local stream = cuda.stream(OTHER)
+    local function settled(owner)
+      local seen = {}
+      backend:settle(owner, function(_, one, more) seen[#seen + 1] = address(one) .. tostring(more) end, '!')
+      table.sort(seen)
+      return seen
+    end
+    farside.run(function()
+      for i = 1, 2 do
+        farside.spawn(function()
+          calls[i] = coroutine.running()
+          backend:enter()
+          if i == 2 then stream:use(function() backend:enter() end) end
+          farside.sleep(0)
+        end)
+      end
+    end)
+    local all = {}
+    backend:settle_all(function(_, one) all[#all + 1] = address(one) end)
+    assert.equal(2, #all)
+    assert.same({ '0!' }, settled(calls[1]))
+    assert.same({}, settled(calls[1]))
+    local both = { '0!', address(stream._handle) .. '!' }
+    table.sort(both)
+    assert.same(both, settled(calls[2]))
+    backends.put(OTHER, nil)
+  end)
+
   it('is waited for by the thread where nothing can yield', function()
     local counts = {}
     backends.put(OTHER, slow(3600, counts))

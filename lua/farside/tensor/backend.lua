@@ -95,13 +95,13 @@ function Backend:settle(owner, wait, ...)
   for _, stream in pairs(busy or {}) do wait(self, stream or nil, ...) end
 end
 
---- The same for all calls, and whatever else has given it something.
-function Backend:settle_all(wait, ...)
-  local owner = next(self._busy)
-  while owner do
-    self:settle(owner, wait, ...)
-    owner = next(self._busy)
+--- The same for all that were given something by anybody so far. Each call settles its own nevertheless.
+function Backend:settle_all(wait)
+  local streams = {}
+  for _, busy in pairs(self._busy) do
+    for key, stream in pairs(busy) do streams[key] = stream end
   end
+  for _, stream in pairs(streams) do wait(self, stream or nil) end
 end
 
 --- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
