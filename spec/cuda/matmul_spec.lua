@@ -351,6 +351,15 @@ for _, library in ipairs(kernels.libraries()) do
   end)
 end
 
+describe('OpenBLAS', function()
+  it('has one thread, for ours share the work out', function()
+    ffi.cdef 'int openblas_get_num_threads(void);'
+    local name = ffi.string(kernels.libraries()[1].C.kernel_matmul_library())
+    assert.truthy(name:find '^OpenBLAS')
+    assert.equal(1, ffi.load('libopenblas.so.0').openblas_get_num_threads())
+  end)
+end)
+
 describe('the portable kernel', function()
   it('stands in where OpenBLAS is not there', function()
     local script = os.tmpname()
