@@ -127,6 +127,67 @@ describe('a graph', function()
         assert.same({ 5, 5, 5 }, y:table())
       end)
 
+      it('returns all that the function returns', function()
+        local x = tensor.ones({ 2 }, 'f32', device)
+        local graph, y, nothing, z = cuda.graph(function() return x + 1, nil, x + 2 end, device)
+        graph:replay()
+        assert.same({ 2, 2 }, y:table())
+        assert.is_nil(nothing)
+        assert.same({ 3, 3 }, z:table())
+        assert.equal(1, select('#', cuda.graph(function() end, device)))
+      end)
+
+      it('is captured beside others, and beside who computes at once, where functions wait', function()
+        local x = tensor.ones({ 3 }, 'f32', device)
+        local graphs, results = {}, {}
+        local function capture(by)
+          return coroutine.create(function()
+            graphs[by], results[by] = cuda.graph(function()
+              local y = x * by
+              coroutine.yield()
+              return y:copy():set(y + 1)
+            end, device)
+          end)
+        end
+        local first, second = capture(10), capture(20)
+        assert(coroutine.resume(first))
+        assert(coroutine.resume(second))
+        local computed = tensor.full({ 2 }, 5, 'f32', device):copy():table()
+        assert(coroutine.resume(first))
+        assert(coroutine.resume(second))
+        assert.same({ 5, 5 }, computed)
+        for by, graph in pairs(graphs) do
+          graph:replay()
+          assert.same({ by + 1, by + 1, by + 1 }, results[by]:table())
+        end
+      end)
+
+      it('says that elements are not there before it is replayed', function()
+        local x, one = tensor.ones({ 3 }, 'f32', device), tensor.from({ 1 }, 'i64'):to(device)
+        for method, look in pairs {
+          item = function() return x:sum():item() end,
+          table = function() return (x + 1):table() end,
+          string = function() return (x + 1):string() end,
+          [device == 'cpu' and 't[i]' or 'item'] = function() return (x + 1)[1] end,
+          take = function() return x:take(one) end,
+        } do
+          local ok, problem = pcall(cuda.graph, look, device)
+          assert.is_false(ok)
+          assert.truthy(problem:find(method .. ' of a tensor', 1, true), problem)
+          assert.truthy(problem:find('while a graph is written down', 1, true), problem)
+        end
+        local shown, graph, y
+        graph, y = cuda.graph(function()
+          local sum = (x + 1):sum()
+          shown = tostring(sum)
+          return x:take(one, 1, { checked = false }) + sum
+        end, device)
+        graph:replay()
+        assert.truthy(shown:find('of a graph that is written down', 1, true), shown)
+        assert.same({ 7 }, y:table())
+        assert.truthy(tostring(y):find('[7]', 1, true))
+      end)
+
       it('may be empty, and is replayed on another stream', function()
         local x = tensor.zeros({ 1 }, 'f32', device)
         cuda.graph(function() end, device):replay()

@@ -44,12 +44,17 @@ local function give_up(backend, stream)
   if handle ~= nil then backend.library.device_graph_free(handle) end
 end
 
+local function pack(...)
+  return { n = select('#', ...), ... }
+end
+
 local function call_on(backend, stream, func)
   local before = backend:own_stream()
   backend:use_stream(stream)
-  local ok, keeper, result = pcall(storages.captured, backend, stream, func)
+  local results
+  local ok, keeper = pcall(storages.captured, backend, stream, function() results = pack(func()) end)
   backend:use_stream(before)
-  return ok, keeper, result
+  return ok, keeper, results
 end
 
 --- Writes down what a function launches, on the first GPU, or the processor without one, unless a device is named. Returns the graph, and what the function
@@ -65,7 +70,7 @@ function Graph.new(func, device)
   free_garbage()
   backend:choose()
   backend:check(backend.library.device_capture_begin(handle), 'capturing a graph')
-  local ok, keeper, result = call_on(backend, handle, func)
+  local ok, keeper, results = call_on(backend, handle, func)
   if not ok then
     give_up(backend, handle)
     error(keeper, 0)
@@ -81,7 +86,7 @@ function Graph.new(func, device)
     _func = func,  -- with what it refers to
     _stream = stream,
     _guard = ffi.gc(ffi.new 'uint8_t[1]', function() garbage[#garbage + 1] = { library = library, handle = made } end),
-  }, Graph), result
+  }, Graph), unpack(results, 1, results.n)
 end
 
 --- Gives what is written down to the device, on the stream of the coroutine that calls this. Does not wait.

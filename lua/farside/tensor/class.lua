@@ -304,7 +304,7 @@ end
 
 --- Whether its elements are written by Lua rather than by a kernel: not those of a device, and not while a graph is captured.
 function Tensor.is_plain(self)
-  return self.device == 'cpu' and not storages.is_capturing
+  return self.device == 'cpu' and not storages.is_capturing()
 end
 
 --- A copy of its own, in row-major order.
@@ -321,9 +321,17 @@ function methods:contiguous()
   return self:is_contiguous() and self or self:copy()
 end
 
+--- Elements of what a graph makes are there when it is replayed.
+local function check_known(self, method)
+  if not storages.is_unknown(self._storage) then return end
+  fail(self, method, 'expected elements that are there: while a graph is written down nothing is computed, graph:replay() does it')
+end
+Tensor.check_known = check_known
+
 --- The only element.
 function methods:item()
   check_self(self, 'item')
+  check_known(self, 'item')
   if self:count() ~= 1 then fail(self, 'item', ('expected one element, got %d'):format(self:count())) end
   local host = Tensor.on_host(self)
   return host._dtype.read(host:data(), 0)
@@ -342,6 +350,7 @@ end
 --- The elements as nested lists; one without dimensions as a value.
 function methods:table()
   check_self(self, 'table')
+  check_known(self, 'table')
   if #self.shape == 0 then return self:item() end
   local host = Tensor.on_host(self)
   return nested(host, ffi.cast(host._dtype.pointer, host._storage.pointer), host._offset, 1)
@@ -350,6 +359,7 @@ end
 --- The elements' bytes, little-endian, in row-major order.
 function methods:string()
   check_self(self, 'string')
+  check_known(self, 'string')
   local host = Tensor.on_host(self):contiguous()
   return ffi.string(host:data(), host:count() * host._dtype.size)
 end
@@ -374,6 +384,7 @@ function Tensor:__index(key)
     if #found.shape == 0 then return found:item() end
     return found
   end
+  check_known(self, 't[i]')
   local pointer = ffi.cast(self._dtype.pointer, self._storage.pointer)
   return self._dtype.read(pointer, self._offset + (i - 1) * self._strides[1])
 end

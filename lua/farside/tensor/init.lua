@@ -294,6 +294,7 @@ function M.save(path, value, metadata)
 end
 
 function Tensor:__tostring()
+  if storages.is_unknown(self._storage) then return print_tensor.head(self) .. ' of a graph that is written down' end
   local host = Tensor.on_host(self)
   return print_tensor.head(self) .. '\n' .. print_tensor.elements(host)
 end

@@ -120,6 +120,9 @@ local function from_places(self, method, shape, axis, index, checked)
     fail(self, method, ('expected no places, for dimension %d has none, got places %s'):format(axis,
       shapes.describe(index.shape)))
   end
+  if checked and storages.is_capturing() then
+    fail(self, method, 'expected { checked = false } while a graph is written down: places are not known before it is replayed')
+  end
   local backend, stream = ops.enter(self)
   local wrong = checked and Tensor.empty(self.device, Tensor.dtypes.i64, {}) or nil
   if wrong then backend:check(backend.library.device_memset(wrong:data(), 0, 8, stream), method) end

@@ -145,9 +145,29 @@ local function out_of_memory(backend, bytes, used)
   error(what .. ' on the host: out of memory', 0)
 end
 
--- While a graph is captured: its stream as a number, and what its launches use.
-local capture
-M.is_capturing = false
+-- For each coroutine that captures a graph its device and stream, as a number, and what its launches use. The function that is
+-- captured may wait; others that go on meanwhile compute as they always do, or capture a graph of their own.
+local captures = setmetatable({}, { __mode = 'k' })
+local open = 0   -- captures that have begun and not ended
+local running = coroutine.running
+local MAIN = {}  -- stands for the main thread, which is no coroutine
+
+local function own_capture()
+  if open == 0 then return nil end  -- coroutine.running is not compiled
+  return captures[running() or MAIN]
+end
+
+--- Whether the coroutine that runs captures a graph.
+function M.is_capturing()
+  return own_capture() ~= nil
+end
+
+--- Whether the elements of a storage are not to be known yet: to the coroutine that captures the graph which makes them.
+function M.is_unknown(storage)
+  local capture = own_capture()
+  if not capture or capture.device ~= storage.device then return false end
+  return storage.device ~= 'cpu' or capture.made[storage] ~= nil
+end
 
 local function take(pool, backend, device, bytes)
   local pointer, used_on = pool:take(bytes)
@@ -161,7 +181,8 @@ function M.new(device, bytes)
   if device == 'cpu' then
     local storage = take(host, nil, device, bytes)
     storage.used_on = nil  -- a device that copies from there has done so when it says so
-    if capture then capture.kept[storage] = true end
+    local capture = own_capture()
+    if capture then capture.kept[storage], capture.made[storage] = true, true end
     return storage
   end
   local backend = backends.of(device)
@@ -181,7 +202,7 @@ end
 
 --- Notes that a stream is given work with the storage, if it is not the one that it belongs to.
 function M.touch(storage, stream)
-  local key = number_of(stream)
+  local key, capture = number_of(stream), own_capture()
   if capture and capture.key == key and not storage.is_apart then capture.kept[storage] = true end
   if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
 end
@@ -220,12 +241,12 @@ end
 ---@return table keeper
 ---@return any result of the function
 function M.captured(backend, stream, func)
-  local before = capture
-  capture = { key = number_of(stream), kept = {} }
-  local kept = capture.kept
-  M.is_capturing = true
+  local owner = running() or MAIN
+  local before, kept = captures[owner], {}
+  captures[owner] = { device = backend.name, key = number_of(stream), kept = kept, made = {} }
+  open = open + 1
   local ok, keeper, result = pcall(call_apart, backend, stream, func)
-  capture, M.is_capturing = before, before ~= nil
+  captures[owner], open = before, open - 1
   if not ok then error(keeper, 0) end
   keeper.kept = kept
   return keeper, result
