@@ -14,7 +14,7 @@ namespace cublaslt {
 
 namespace {
 
-static_assert(sizeof(question) == 9 * 8 + 10 * 4, "no gaps, whose bytes would be anything");
+static_assert(sizeof(question) == 10 * 8 + 10 * 4, "no gaps, whose bytes would be anything");
 
 constexpr int kAnswers = 512;  // shapes that are kept; each has one place, where the last one stays
 constexpr int kDevices = 64;
@@ -26,6 +26,7 @@ struct answer {
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, out;
   cublasLtMatmulAlgo_t algorithm;
+  uint64_t scratch;  // bytes that it uses
 };
 
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // guards the two tables
@@ -170,12 +171,10 @@ static bool set_bias(const library &f, const answer &kept, const void *bias) {
          !f.operation_set(kept.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 }
 
-// Asks for an algorithm with `size` bytes of scratch at most.
-static bool choose(const library &f, cublasLtHandle_t handle, answer *made, const question &q,
-                   uint64_t size) {
+static bool choose(const library &f, cublasLtHandle_t handle, answer *made, const question &q) {
   cublasLtMatmulPreference_t wish;
   if (f.preference_create(&wish)) return false;
-  const size_t most = size;
+  const size_t most = static_cast<size_t>(q.scratch);
   const uint32_t a = static_cast<uint32_t>(q.align_a), b = static_cast<uint32_t>(q.align_b),
                  out = static_cast<uint32_t>(q.align_out);
   cublasLtMatmulHeuristicResult_t result = {};
@@ -191,11 +190,12 @@ static bool choose(const library &f, cublasLtHandle_t handle, answer *made, cons
       count == 1 && result.state == CUBLAS_STATUS_SUCCESS;
   f.preference_destroy(wish);
   made->algorithm = result.algo;
+  made->scratch = result.workspaceSize;
   return found;
 }
 
 static void ask(const library &f, cublasLtHandle_t handle, answer *made, const question &q,
-                const void *bias, uint64_t size) {
+                const void *bias) {
   forget(f, made);
   made->asked = true;
   made->asked_for = q;
@@ -204,7 +204,7 @@ static void ask(const library &f, cublasLtHandle_t handle, answer *made, const q
       make_layout(f, &made->a, q.dtype, q.m, q.k, q.ld_a, q.transposed_a, q.batch, q.stride_a) &&
       make_layout(f, &made->b, q.dtype, q.k, q.n, q.ld_b, q.transposed_b, q.batch, q.stride_b) &&
       make_layout(f, &made->out, q.dtype, q.m, q.n, q.ld_out, false, q.batch, q.stride_out) &&
-      choose(f, handle, made, q, size);
+      choose(f, handle, made, q);
 }
 
 // FNV-1a.
@@ -216,33 +216,52 @@ static uint64_t hash_of(const question &q) {
   return hash ^ hash >> 32;
 }
 
-int multiply(const library &f, const question &given, double alpha, void *out, const void *a,
-             const void *b, const void *bias, void *scratch, uint64_t size, void *stream) {
-  question q = given;
+// The answer to a question on the current device, NULL if there is none. The lock is held.
+static answer *find_answer(const library &f, question q, const void *bias, int *status) {
   int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  if (error) return static_cast<int>(error);
-  if (device >= kDevices) return KERNEL_NO_LIBRARY;
+  *status = static_cast<int>(cudaGetDevice(&device));
+  if (*status) return nullptr;
+  *status = KERNEL_NO_LIBRARY;
+  if (device >= kDevices || (!handles[device] && f.create(&handles[device]))) return nullptr;
   q.device = device;
+  answer *kept = &answers[hash_of(q) % kAnswers];
+  if (!kept->asked || memcmp(&kept->asked_for, &q, sizeof q) != 0) {
+    ask(f, handles[device], kept, q, bias);
+  }
+  return kept->found ? kept : nullptr;
+}
+
+uint64_t scratch_for(const library &f, const question &q) {
+  int status;
+  pthread_mutex_lock(&lock);
+  const answer *found = find_answer(f, q, nullptr, &status);
+  const uint64_t scratch = found ? found->scratch : 0;
+  pthread_mutex_unlock(&lock);
+  return scratch;
+}
+
+static int launch(const library &f, const answer &found, double alpha, void *out, const void *a,
+                  const void *b, void *scratch, void *stream) {
   const float single = static_cast<float>(alpha), zero = 0;
   const double none = 0;
-  const bool is_double = q.dtype == KERNEL_F64;
+  const bool is_double = found.asked_for.dtype == KERNEL_F64;
+  const cublasStatus_t status =
+      f.matmul(handles[found.asked_for.device], found.operation,
+               is_double ? static_cast<const void *>(&alpha) : &single, b, found.b, a, found.a,
+               is_double ? static_cast<const void *>(&none) : &zero, out, found.out, out, found.out,
+               &found.algorithm, scratch, found.scratch, static_cast<cudaStream_t>(stream));
+  if (status == CUBLAS_STATUS_SUCCESS) return KERNEL_OK;
+  const cudaError_t error = cudaGetLastError();
+  return error ? static_cast<int>(error) : int{KERNEL_NO_LIBRARY};
+}
+
+int multiply(const library &f, const question &q, double alpha, void *out, const void *a,
+             const void *b, const void *bias, void *scratch, void *stream) {
+  int status;
   pthread_mutex_lock(&lock);
-  answer *kept = &answers[hash_of(q) % kAnswers];
-  int status = KERNEL_NO_LIBRARY;
-  if (handles[device] || !f.create(&handles[device])) {
-    if (!kept->asked || memcmp(&kept->asked_for, &q, sizeof q) != 0) {
-      ask(f, handles[device], kept, q, bias, size);
-    }
-    if (kept->found && set_bias(f, *kept, bias)) {
-      const cublasStatus_t done =
-          f.matmul(handles[device], kept->operation,
-                   is_double ? static_cast<const void *>(&alpha) : &single, b, kept->b, a, kept->a,
-                   is_double ? static_cast<const void *>(&none) : &zero, out, kept->out, out,
-                   kept->out, &kept->algorithm, scratch, size, static_cast<cudaStream_t>(stream));
-      status = done == CUBLAS_STATUS_SUCCESS ? KERNEL_OK : static_cast<int>(cudaGetLastError());
-      if (done != CUBLAS_STATUS_SUCCESS && !status) status = KERNEL_NO_LIBRARY;
-    }
+  const answer *found = find_answer(f, q, bias, &status);
+  if (found && set_bias(f, *found, bias)) {
+    status = launch(f, *found, alpha, out, a, b, scratch, stream);
   }
   pthread_mutex_unlock(&lock);
   return status;

@@ -13,6 +13,7 @@ namespace cublaslt {
 // strides are those of row-major matrices.
 struct question {
   int64_t m, n, k, ld_a, ld_b, ld_out, stride_a, stride_b, stride_out;
+  int64_t scratch;  // bytes that the algorithm may use
   int32_t device, dtype, tf32, transposed_a, transposed_b, batch, epilogue;
   int32_t align_a, align_b, align_out;  // bytes
 };
@@ -29,9 +30,10 @@ const char *name_of(const struct library *library);
 // to be done.
 int32_t epilogue_of(int activation, bool bias);
 
+// Bytes of q.scratch that the algorithm for a question without an epilogue uses.
+uint64_t scratch_for(const struct library &library, const question &q);
 // out = epilogue(alpha * a @ b). KERNEL_NO_LIBRARY: it has no algorithm for this.
 int multiply(const struct library &library, const question &q, double alpha, void *out,
-             const void *a, const void *b, const void *bias, void *scratch, uint64_t size,
-             void *stream);
+             const void *a, const void *b, const void *bias, void *scratch, void *stream);
 
 }  // namespace cublaslt

@@ -142,8 +142,7 @@ void offsets_of(const plan<3> &batch, uint32_t unit, int64_t (&at)[3]) {
 }
 
 // Launches the product: one call for each index of the outer dimensions of the batch.
-int multiply(const library &lt, const product &p, const question &q, void *scratch, uint64_t size,
-             void *stream) {
+int multiply(const library &lt, const product &p, const question &q, void *scratch, void *stream) {
   const uint32_t inner = static_cast<uint32_t>(q.batch);
   for (uint32_t unit = 0; unit < p.batch.units; unit += inner) {
     int64_t at[3];
@@ -151,7 +150,7 @@ int multiply(const library &lt, const product &p, const question &q, void *scrat
     const int status =
         cublaslt::multiply(lt, q, p.alpha, const_cast<char *>(offset(p.out.data, at[0], p.dtype)),
                            offset(p.a.data, at[1], p.dtype), offset(p.b.data, at[2], p.dtype),
-                           p.bias, scratch, size, stream);
+                           p.bias, scratch, stream);
     if (status) return status;
   }
   return KERNEL_OK;
@@ -173,12 +172,50 @@ int place_operands(operands *o, const struct kernel_view *a, const struct kernel
   return KERNEL_OK;
 }
 
+// The product of the operands where they lie now, and what is asked about it.
+int prepare(product *p, question *q, const operands &o, int flags) {
+  int64_t count = 0;
+  const int status = product_make(p, &count, &o.out, &o.a, &o.b);
+  if (status) return status;
+  if (!question_of(q, *p, flags)) return KERNEL_NO_LIBRARY;
+  q->align_out = alignment_of(p->out.data, *p, 0);
+  q->align_a = alignment_of(p->a.data, *p, 1);
+  q->align_b = alignment_of(p->b.data, *p, 2);
+  q->epilogue = cublaslt::NO_EPILOGUE;
+  return KERNEL_OK;
+}
+
+// With the library's epilogue if it has one for all that is wanted; *fused says whether it had.
+int multiply_fused(const library &lt, product *p, question *q, const product &given, bool *fused,
+                   void *scratch, void *stream) {
+  const bool bias_lies = given.bias_step == 1 && reinterpret_cast<uintptr_t>(given.bias) % 16 == 0;
+  const int32_t epilogue = cublaslt::epilogue_of(given.activation, given.bias != nullptr);
+  if (epilogue != cublaslt::NO_EPILOGUE && (!given.bias || bias_lies)) {
+    q->epilogue = epilogue;
+    p->bias = given.bias;
+    *fused = true;
+    const int status = multiply(lt, *p, *q, scratch, stream);
+    if (status != KERNEL_NO_LIBRARY) return status;
+  }
+  q->epilogue = cublaslt::NO_EPILOGUE;
+  p->bias = nullptr;
+  *fused = false;
+  return multiply(lt, *p, *q, scratch, stream);
+}
+
 }  // namespace
 
 uint64_t library_matmul_workspace(const struct product &, const struct kernel_view *out,
-                                  const struct kernel_view *a, const struct kernel_view *b, int) {
-  if (!cublaslt::get()) return 0;
-  return operands_of(out, a, b).bytes + kScratch;
+                                  const struct kernel_view *a, const struct kernel_view *b,
+                                  int flags) {
+  const library *lt = cublaslt::get();
+  if (!lt) return 0;
+  const operands o = operands_of(out, a, b);
+  product p = {};
+  question q;
+  if (prepare(&p, &q, o, flags)) return 0;
+  q.scratch = kScratch;
+  return o.bytes + aligned(cublaslt::scratch_for(*lt, q));
 }
 
 int library_matmul(const struct product &given, const struct kernel_view *out,
@@ -188,36 +225,18 @@ int library_matmul(const struct product &given, const struct kernel_view *out,
   const library *lt = cublaslt::get();
   if (!lt) return KERNEL_NO_LIBRARY;
   operands o = operands_of(out, a, b);
-  if (workspace_size < o.bytes + kScratch) return KERNEL_BAD_WORKSPACE;
+  if (workspace_size < o.bytes) return KERNEL_BAD_WORKSPACE;
   char *memory = static_cast<char *>(workspace);
   int status = place_operands(&o, a, b, memory, stream);
   if (status) return status;
-
   product p = {};
-  int64_t count = 0;
-  status = product_make(&p, &count, &o.out, &o.a, &o.b);
+  question q;
+  status = prepare(&p, &q, o, flags);
   if (status) return status;
   p.alpha = given.alpha;
-  question q;
-  if (!question_of(&q, p, flags)) return KERNEL_NO_LIBRARY;
-  q.align_out = alignment_of(p.out.data, p, 0);
-  q.align_a = alignment_of(p.a.data, p, 1);
-  q.align_b = alignment_of(p.b.data, p, 2);
-  const bool bias_lies =
-      bias && bias->stride[0] == 1 && reinterpret_cast<uintptr_t>(bias->data) % 16 == 0;
-  q.epilogue = cublaslt::epilogue_of(given.activation, bias_lies);
-  // With its own epilogue if there is one for all that is wanted, else without any.
-  bool fused = q.epilogue != cublaslt::NO_EPILOGUE && (!bias || bias_lies);
-  p.bias = fused ? given.bias : nullptr;
-  if (!fused) q.epilogue = cublaslt::NO_EPILOGUE;
-  void *scratch = memory + o.bytes;
-  status = multiply(*lt, p, q, scratch, kScratch, stream);
-  if (status == KERNEL_NO_LIBRARY && fused) {
-    fused = false;
-    p.bias = nullptr;
-    q.epilogue = cublaslt::NO_EPILOGUE;
-    status = multiply(*lt, p, q, scratch, kScratch, stream);
-  }
+  q.scratch = static_cast<int64_t>(workspace_size - o.bytes);
+  bool fused = false;
+  status = multiply_fused(*lt, &p, &q, given, &fused, memory + o.bytes, stream);
   if (status) return status;
   if (!fused && (bias || given.activation != KERNEL_NO_ACTIVATION)) {
     status = run_epilogue(&o.out, bias, given.activation, stream);
