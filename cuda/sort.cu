@@ -41,7 +41,7 @@ static __global__ void __launch_bounds__(256)
   for (uint32_t row = blockIdx.x; row < s.rows.units; row += gridDim.x) {
     int64_t at[3];
     plan_at(s.rows, row, at);
-    __syncthreads();  // those of the row before may still be read
+    // No barrier: those of the row before are read by the thread that writes here.
     for (uint32_t i = threadIdx.x; i < size; i += kBlock) {
       near[i] = i < s.length ? entry_of(to_key(in[at[2] + i * s.in_step], s.descending), i)
                              : no_entry<key_of<T>>();
@@ -61,7 +61,8 @@ static __global__ void __launch_bounds__(256)
     }
     __syncthreads();
     for (uint32_t i = threadIdx.x; i < s.k; i += kBlock) {
-      put_entry(s, at, i, near[i], in, values, indices);
+      const E x = near[i];
+      put_entry(s, at, i, x, in, values, indices);
     }
   }
 }
@@ -140,38 +141,38 @@ static __global__ void __launch_bounds__(256)
 }
 
 // From how many a tile has of each value to where the first of them goes. A thread has a value, and
-// a quarter of the row's tiles.
-constexpr uint32_t kQuarters = 4;
+// a part of the row's tiles.
+constexpr uint32_t kParts = kFaithful ? 2 : 4;
 
 static __global__ void __launch_bounds__(1024) sort_places(tiling t, uint32_t *counts) {
-  __shared__ uint32_t sums[kQuarters][kValues];
+  __shared__ uint32_t sums[kParts][kValues];
   __shared__ uint32_t below[kValues];
-  const uint32_t value = threadIdx.x % kValues, quarter = threadIdx.x / kValues;
-  const uint32_t first = static_cast<uint32_t>(uint64_t{t.tiles} * quarter / kQuarters);
-  const uint32_t end = static_cast<uint32_t>(uint64_t{t.tiles} * (quarter + 1) / kQuarters);
+  const uint32_t value = threadIdx.x % kValues, part = threadIdx.x / kValues;
+  const uint32_t first = static_cast<uint32_t>(uint64_t{t.tiles} * part / kParts);
+  const uint32_t end = static_cast<uint32_t>(uint64_t{t.tiles} * (part + 1) / kParts);
   for (uint32_t row = blockIdx.x; row < t.rows; row += gridDim.x) {
     uint32_t *mine = counts + static_cast<int64_t>(row) * t.tiles * kValues + value;
     uint32_t sum = 0;
     SIMT_UNROLL
     for (uint32_t i = first; i < end; ++i) sum += mine[int64_t{i} * kValues];
     __syncthreads();
-    sums[quarter][value] = sum;
+    sums[part][value] = sum;
     __syncthreads();
     uint32_t all = 0;
-    if (quarter == 0) {
-      for (uint32_t q = 0; q < kQuarters; ++q) all += sums[q][value];
+    if (part == 0) {
+      for (uint32_t q = 0; q < kParts; ++q) all += sums[q][value];
       below[value] = all;
     }
     // Each adds what lies 1, 2, 4 ... values below it.
     for (uint32_t by = 1; by < kValues; by *= 2) {
       __syncthreads();
-      const uint32_t lower = quarter == 0 && value >= by ? below[value - by] : 0;
+      const uint32_t lower = part == 0 && value >= by ? below[value - by] : 0;
       __syncthreads();
-      if (quarter == 0) below[value] += lower;
+      if (part == 0) below[value] += lower;
     }
     __syncthreads();
     uint32_t place = value > 0 ? below[value - 1] : 0;
-    for (uint32_t q = 0; q < quarter; ++q) place += sums[q][value];
+    for (uint32_t q = 0; q < part; ++q) place += sums[q][value];
     for (uint32_t i = first; i < end; ++i) {
       const uint32_t count = mine[int64_t{i} * kValues];
       mine[int64_t{i} * kValues] = place;
@@ -238,7 +239,7 @@ static __global__ void __launch_bounds__(256)
 
 #ifndef __CUDACC__
 
-constexpr uint32_t kFew = 96;  // that are sorted by comparing
+constexpr uint32_t kCompared = 96;  // of a row that is sorted by comparing
 
 // Sorts by the bytes of keys, between `from` and `other`. Returns where the sorted ones are.
 template <class T>
@@ -282,7 +283,7 @@ static __global__ void sort_serially(selection s, const T *in, entry<key_of<T>> 
       first[i] = entry_of(to_key(in[at[2] + i * s.in_step], s.descending), i);
     }
     E *sorted = first;
-    if (s.length <= kFew) {
+    if (s.length <= kCompared) {
       std::sort(first, first + s.length, [](E a, E b) { return before(a, b); });
     } else {
       sorted = sort_bytes<T>(first, second, s.length);
@@ -355,7 +356,7 @@ static int sort_tiles(const selection &s, const struct kernel_view *view, const 
     SIMT_LAUNCH((sort_load<T>), grid, kBlock, 0, stream, s, t, in, from);
     for (int shift = 0; shift < kKeyBits<T>; shift += 8) {
       SIMT_LAUNCH((sort_count<K>), grid, kBlock, 0, stream, s.length, t, shift, from, counts);
-      SIMT_LAUNCH(sort_places, blocks_for(t.rows), kQuarters * kValues, 0, stream, t, counts);
+      SIMT_LAUNCH(sort_places, blocks_for(t.rows), kParts * kValues, 0, stream, t, counts);
       SIMT_LAUNCH((sort_move<K>), grid, kBlock, 0, stream, s.length, t, shift, from, counts, to);
       entry<K> *sorted = to;
       to = from;

@@ -86,7 +86,11 @@ static __device__ __forceinline__ void merge_warps(best_list<K, R> *best) {
       }
       __syncthreads();
       if (warp >= step) continue;
-      for (int r = 0; r < R; ++r) best->merge(of_warps[warp][r * 32 + best->lane]);
+      for (int r = 0; r < R; ++r) {
+        // Not as an argument: how that is read the thread sanitizer does not see.
+        const entry<K> x = of_warps[warp][r * 32 + best->lane];
+        best->merge(x);
+      }
     }
   }
 }

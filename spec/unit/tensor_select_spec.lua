@@ -1,6 +1,7 @@
 -- Choosing and ordering, on the processor and on a made-up device. What the kernels do is held against an oracle in spec/cuda; here
 -- it is what a method does with dimensions, types, devices and mistakes.
 local backends = require 'farside.tensor.backend'
+local cuda = require 'farside.cuda'
 local libraries = require 'farside.cuda.library'
 local storages = require 'farside.tensor.storage'
 local tensor = require 'farside.tensor'
@@ -88,6 +89,20 @@ for _, device in ipairs { 'cpu', DEVICE } do
       assert.same({ { 4, 1, 5 } }, x:gather(1, tensor.from({ { 2, 1, 2 } }, 'i32'):to(device)):table())
       assert.same({ { 2, 2 }, { 5, 5 } }, x:gather(2, tensor.from({ { 3, 3 } }, 'i64'):to(device)):table())
       assert.same({ { 1 }, { 2 } }, x[1]:unsqueeze(1):gather(2, tensor.from({ { 2 }, { 3 } }, 'i64'):to(device)):table())
+    end)
+
+    it('is chosen from in a graph, where places are not checked', function()
+      local x, places = matrix(), tensor.from({ 2, 1 }, 'i64'):to(device)
+      local graph, taken = cuda.graph(function() return x:take(places, 1, { checked = false }):topk(2, 2) end, device)
+      graph:replay()
+      assert.same({ { 6, 5 }, { 3, 2 } }, taken:table())
+      x[1] = 9
+      places:fill(1)
+      graph:replay()
+      assert.same({ { 9, 9 }, { 9, 9 } }, taken:table())
+      local ok, problem = pcall(cuda.graph, function() return x:take(places) end, device)
+      assert.is_false(ok)
+      assert.truthy(problem:find('take of a tensor {2, 3}: expected { checked = false } while a graph is written down', 1, true))
     end)
 
     it('is not left by places that lead out of it', function()
