@@ -2,7 +2,7 @@
 -- is one: the time in which it copies as many bytes as an operation has to move. On the processor: the time of a plain loop in
 -- C. One thread each. What a kernel makes is held against what the loop makes; only a wrong result makes the exit code 1. With
 -- --record the table goes into spec/bench/RESULTS.md, under the name of the card or the processor. --quick measures nothing
--- well: it takes small arrays, once. A NAME leaves out operations without it in their names.
+-- well: it takes small arrays, once, and calls nobody. A NAME leaves out operations without it in their names.
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
 local Arrays = require 'spec.bench.cuda.arrays'
@@ -130,11 +130,9 @@ for _, cases in ipairs(groups) do
     if is_wanted(case.name) then run(case) end
   end
 end
-for _, row in ipairs(launches(C, plain, arrays, on_gpu, options.quick)) do
-  if is_wanted(row.name) then add(row) end
-end
-if is_wanted 'vector_search' then
-  for _, row in ipairs(search(BUILD, options.quick)) do add(row) end
+launches(C, plain, arrays, on_gpu, options.quick, is_wanted, add)
+if is_wanted 'vector_search' and not options.quick then
+  for _, row in ipairs(search(BUILD)) do add(row) end
 end
 
 local missed = 0

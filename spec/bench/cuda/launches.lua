@@ -7,12 +7,14 @@ local function median(values)
   return values[math.ceil(#values / 2)]
 end
 
-return function(C, plain, arrays, on_gpu, quick)
+-- Calls found(row) for each that is_wanted(name).
+return function(C, plain, arrays, on_gpu, quick, is_wanted, found)
   local rounds, count = quick and 1 or 21, quick and 10 or on_gpu and 500 or 20000 -- a GPU's queue takes a thousand
-  local own_time, rows = on_gpu and 0 or 1, {}
+  local own_time = on_gpu and 0 or 1
 
   -- Seconds of a launch from C and of one by `own`, in turn.
   local function add(name, aim, own)
+    if not is_wanted(name) then return end
     local input, out = arrays:numbers('f32', 4), arrays:empty('f32', 4)
     local a, result = input:view { 4 }, out:view { 4 }
     local of_own, of_limit, ratios = {}, {}, {}
@@ -25,7 +27,7 @@ return function(C, plain, arrays, on_gpu, quick)
       of_own[i] = (plain.plain_now(own_time) - start) / count
       ratios[i] = of_own[i] / of_limit[i]
     end
-    rows[#rows + 1] = { name = name, seconds = median(of_own), limit = median(of_limit), ratio = median(ratios), relation = '<=', aim = aim }
+    found { name = name, seconds = median(of_own), limit = median(of_limit), ratio = median(ratios), relation = '<=', aim = aim }
     arrays:free()
   end
 
@@ -36,5 +38,4 @@ return function(C, plain, arrays, on_gpu, quick)
   add("launch as a tensor's method", nil, function(n)
     for _ = 1, n do t:relu() end
   end)
-  return rows
 end
