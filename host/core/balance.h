@@ -14,7 +14,8 @@
 struct candidate {
   double pace;  // seconds of the function for a workload of one there; 0: not known
   double wait;  // predicted seconds until it could begin, and the round trip
-  bool free;    // the call could be given to it at once
+  double round_trip;
+  bool free;  // the call could be given to it at once
 };
 
 struct wish {

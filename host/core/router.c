@@ -71,7 +71,7 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
 void router_answer(struct router *router, struct call *call, enum message_type type,
                    int64_t elapsed, struct payload *body) {
   if (router->ended) router_ended(router, call, type, elapsed, body);
-  if (router->whys) router_why_ended(router, call, type == MESSAGE_RESULT, elapsed);
+  if (router->whys) router_why_ended(router, call, type, body, elapsed);
   router_metrics_ended(router, call, type, body);
   if (call->peer == ROUTER_NONE) {
     if (router_key_is_run(call))

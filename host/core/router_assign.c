@@ -342,9 +342,28 @@ static bool break_deadlock(struct router *router, struct deployment *deployment,
   return false;
 }
 
+// Why `call` has no worker, where none is awaited.
+static enum why_reason reason_to_wait(const struct router *router,
+                                      const struct deployment *deployment, const struct call *call,
+                                      const struct sight *sight) {
+  uint32_t concurrency = deployment->functions[call->function].concurrency;
+  const struct outlook *outlooks = deployment->outlooks;
+  bool is_kept = sight->reserved != ROUTER_NONE && outlooks[sight->reserved].serves &&
+                 outlooks[sight->reserved].free;
+  if (is_kept) return WHY_RESERVED;
+  for (uint32_t i = 0; deployment->on_probation && i < deployment->place_count; i++) {
+    const struct worker *worker = router->workers[deployment->first_worker + i];
+    if (worker->standing == STANDING_PROBATION && outlooks[i].serves && worker->in_flight &&
+        worker->in_flight < worker->slots && worker->in_flight < concurrency)
+      return WHY_PROBATION;
+  }
+  return WHY_NO_SLOT;
+}
+
 // The candidates are those of this call where they were looked at for it.
-static void note_why(struct router *router, struct call *call, const struct choice *choice,
-                     const struct sight *sight, bool gathers, int64_t now) {
+static void note_why(struct router *router, const struct deployment *deployment, struct call *call,
+                     const struct choice *choice, const struct sight *sight, bool gathers,
+                     int64_t now) {
   bool is_seen = choice->worker != ROUTER_NONE || choice->awaited != ROUTER_NONE;
   is_seen = is_seen || (sight->valid && sight->function == call->function);
   uint32_t count = is_seen ? sight->count : 0;
@@ -353,7 +372,10 @@ static void note_why(struct router *router, struct call *call, const struct choi
   else if (choice->worker != ROUTER_NONE)
     router_why_given(router, call, count, choice->worker, WHY_EARLIEST, now);
   else
-    router_why_waits(router, call, count, choice->awaited == ROUTER_NONE ? WHY_NO_SLOT : WHY_FASTER,
+    router_why_waits(router, call, count,
+                     choice->awaited == ROUTER_NONE
+                         ? reason_to_wait(router, deployment, call, sight)
+                         : WHY_FASTER,
                      choice->awaited, now);
 }
 
@@ -389,11 +411,11 @@ void router_dispatch(struct router *router, struct deployment *deployment, int64
         router_batches(deployment, call) &&
         router_batch_gathers(deployment, call, choice.worker != ROUTER_NONE, now, &again);
     bool fits_nowhere = choice.worker == ROUTER_NONE && choice.awaited == ROUTER_NONE;
-    if (router->whys) note_why(router, call, &choice, &sight, gathers, now);
+    if (router->whys) note_why(router, deployment, call, &choice, &sight, gathers, now);
     if (choice.worker == ROUTER_NONE && choice.awaited != ROUTER_NONE) {
       if (soonest < 0 || choice.later < soonest) soonest = choice.later;
       call = look_behind(router, deployment, call, &choice, &sight, now);
-      if (call && router->whys) note_why(router, call, &choice, &sight, gathers, now);
+      if (call && router->whys) note_why(router, deployment, call, &choice, &sight, gathers, now);
     }
     if (choice.worker != ROUTER_NONE && !gathers) {
       assign(router, deployment, router->workers[deployment->first_worker + choice.worker], call,

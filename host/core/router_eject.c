@@ -74,6 +74,8 @@ void router_eject_weigh(struct router *router, struct deployment *deployment) {
 static void become(struct router *router, struct worker *worker, enum worker_standing standing,
                    int64_t now) {
   struct deployment *deployment = router->deployments[worker->deployment];
+  deployment->on_probation += standing == STANDING_PROBATION;
+  deployment->on_probation -= worker->standing == STANDING_PROBATION;
   worker->standing = standing;
   worker->good_calls = 0;
   router_outlook_changed(router, worker);

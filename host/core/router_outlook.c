@@ -124,6 +124,13 @@ void router_outlook_changed(struct router *router, const struct worker *worker) 
   deployment->stale[deployment->stale_count++] = place;
 }
 
+static enum why_standing standing_of(const struct worker *worker) {
+  if (worker->standing == STANDING_EJECTED) return WHY_EJECTED;
+  if (worker->standing == STANDING_PROBATION) return WHY_TRIED;
+  if (worker->finished < COLD_CALLS) return WHY_SLOW_START;
+  return worker->degraded ? WHY_SLOWER : WHY_HEALTHY;
+}
+
 static void look(const struct router *router, struct deployment *deployment, uint32_t place,
                  int64_t now) {
   const struct worker *worker = router->workers[deployment->first_worker + place];
@@ -135,6 +142,7 @@ static void look(const struct router *router, struct deployment *deployment, uin
   outlook->answered_at = worker->answered_at;
   outlook->doubted = worker->degraded > 0;
   outlook->cold = worker->finished < COLD_CALLS ? 1 + 0.5 / (1 + (double)worker->finished) : 1;
+  outlook->standing = standing_of(worker);
   look_for_room(worker, deployment->outlook_concurrency, outlook, now);
   deployment->free_places += outlook->serves && outlook->free;
 }
@@ -182,10 +190,11 @@ uint32_t router_outlook_candidates(const struct router *router, struct deploymen
     // Of several calls beside each other another one may end first by now.
     if (outlook->many && outlook->ends <= now) look(router, deployment, i, now);
     places[count] = i;
-    candidates[count++] =
-        (struct candidate){.pace = pace(router, deployment, function, i, now),
-                           .wait = router_outlook_wait(outlook, now) + round_trip(outlook, now),
-                           .free = outlook->free && i != reserved};
+    double away = round_trip(outlook, now);
+    candidates[count++] = (struct candidate){.pace = pace(router, deployment, function, i, now),
+                                             .wait = router_outlook_wait(outlook, now) + away,
+                                             .round_trip = away,
+                                             .free = outlook->free && i != reserved};
   }
   return count;
 }

@@ -78,6 +78,7 @@ static void pause_call(struct router *router, struct call *call, uint32_t times,
   deployment->delayed++;
   deployment->queue_bytes += call->body ? call->body->size : 0;
   timers_set(&router->timers, &call->timer, at < call->queue_deadline ? at : call->queue_deadline);
+  if (router->whys) router_why_waits(router, call, 0, WHY_PAUSES, ROUTER_NONE, now);
   if (call->key) router_key_queued(router, call);
 }
 

@@ -50,6 +50,7 @@ struct outlook {
   bool many;            // `ends` is that of one of several calls
   bool doubted;         // it is slower than it was
   bool stale;           // it has to be looked at again
+  uint8_t standing;     // enum why_standing
 };
 
 // router_outlook.c

@@ -234,6 +234,7 @@ struct deployment {
   double *paces;                 // the same where calls went of late, one a function
   double *scales;                // the same, by which those in the queue were placed
   uint32_t *stale, stale_count;  // places whose outlook has changed
+  uint32_t on_probation;         // workers
   bool panics;                   // so many are ejected that it does not count
   uint32_t free_places;          // by their outlooks
   uint32_t outlook_concurrency;  // of the functions for which these hold
@@ -578,4 +579,5 @@ void router_why_given(struct router *router, struct call *call, uint32_t count, 
                       enum why_reason reason, int64_t now);
 /// It was, and what its function takes there is predicted.
 void router_why_predicted(struct router *router, const struct call *call);
-void router_why_ended(struct router *router, struct call *call, bool ok, int64_t elapsed);
+void router_why_ended(struct router *router, struct call *call, enum message_type type,
+                      const struct payload *body, int64_t elapsed);

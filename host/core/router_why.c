@@ -13,8 +13,9 @@ struct whys {
 };
 
 const char *why_name(enum why_reason reason) {
-  static const char *const names[WHY_REASONS] = {
-      "no_slot", "faster", "gathers", "earliest", "only_free", "left", "other", "batch", "ahead"};
+  static const char *const names[WHY_REASONS] = {"no_slot",   "faster", "gathers",  "reserved",
+                                                 "probation", "pauses", "earliest", "only_free",
+                                                 "left",      "other",  "batch",    "ahead"};
   return names[reason];
 }
 
@@ -23,6 +24,9 @@ const char *why_sentence(enum why_reason reason) {
       "no worker that serves had room for it",
       "a busy worker was predicted to end it earlier than any free one",
       "it waited for others of its batch",
+      "the worker that has room was kept for a call that has waited longer",
+      "the worker that has room is on probation, and has a call",
+      "it paused before its next attempt",
       "of the free workers it was predicted to end first there",
       "no other worker had room for it",
       "it costs the call little to leave a faster worker to others",
@@ -31,6 +35,11 @@ const char *why_sentence(enum why_reason reason) {
       "it is short, and was handed to a busy worker ahead of its turn",
   };
   return sentences[reason];
+}
+
+const char *why_standing_name(enum why_standing standing) {
+  static const char *const names[] = {"healthy", "slow start", "slower", "probation", "ejected"};
+  return names[standing];
 }
 
 // ---- the ring ----
@@ -84,27 +93,29 @@ static struct why *why_of(struct whys *whys, struct call *call) {
 
 // ---- what a decision was made of ----
 
-static bool is_before(const struct why_candidate *a, const struct why_candidate *b) {
-  return a->known && (!b->known || a->ends < b->ends);
+static void fill(const struct deployment *deployment, uint32_t i, double ends,
+                 struct why_candidate *out) {
+  const struct candidate *candidate = &deployment->candidates[i];
+  uint32_t place = deployment->places[i];
+  out->place = place;
+  out->free = candidate->free;
+  out->known = candidate->pace > 0;
+  out->standing = deployment->outlooks[place].standing;
+  out->round_trip = (float)candidate->round_trip;
+  out->wait = (float)(candidate->wait - candidate->round_trip);
+  out->score = candidate->pace > 0 ? 1 / candidate->pace : 0;
+  out->ends = ends;
 }
 
-static void keep(struct why *why, const struct why_candidate *candidate) {
-  uint32_t i = why->kept < WHY_CANDIDATES ? why->kept++ : WHY_CANDIDATES;
-  for (; i > 0 && is_before(candidate, &why->of[i - 1]); i--)
-    if (i < WHY_CANDIDATES) why->of[i] = why->of[i - 1];
-  if (i < WHY_CANDIDATES) why->of[i] = *candidate;
-}
-
-static struct why_candidate candidate_of(const struct deployment *deployment, uint32_t i,
-                                         double workload) {
+static void keep(const struct deployment *deployment, uint32_t i, double workload,
+                 struct why *why) {
   const struct candidate *candidate = &deployment->candidates[i];
   bool known = candidate->pace > 0;
-  return (struct why_candidate){.place = deployment->places[i],
-                                .free = candidate->free,
-                                .known = known,
-                                .score = known ? 1 / candidate->pace : 0,
-                                .wait = candidate->wait,
-                                .ends = candidate->wait + workload * candidate->pace};
+  double ends = candidate->wait + workload * candidate->pace;
+  uint32_t at = why->kept < WHY_CANDIDATES ? why->kept++ : WHY_CANDIDATES;
+  for (; known && at > 0 && (!why->of[at - 1].known || ends < why->of[at - 1].ends); at--)
+    if (at < WHY_CANDIDATES) why->of[at] = why->of[at - 1];
+  if (at < WHY_CANDIDATES) fill(deployment, i, ends, &why->of[at]);
 }
 
 // Most of many do not, which costs one comparison.
@@ -123,15 +134,16 @@ static void note_candidates(const struct deployment *deployment, uint32_t count,
   why->kept = 0;
   for (uint32_t i = 0; i < count; i++) {
     if (why->kept == WHY_CANDIDATES && !beats_last(deployment, i, workload, why)) continue;
-    struct why_candidate candidate = candidate_of(deployment, i, workload);
-    keep(why, &candidate);
+    keep(deployment, i, workload, why);
   }
   if (place == ROUTER_NONE || why->kept < WHY_CANDIDATES) return;
   for (uint32_t i = 0; i < why->kept; i++)
     if (why->of[i].place == place) return;
   for (uint32_t i = 0; i < count; i++)
     if (deployment->places[i] == place)
-      why->of[WHY_CANDIDATES - 1] = candidate_of(deployment, i, workload);
+      fill(deployment, i,
+           deployment->candidates[i].wait + workload * deployment->candidates[i].pace,
+           &why->of[WHY_CANDIDATES - 1]);
 }
 
 // Why a call was given to the free worker in `place`: of all candidates, not of those kept.
@@ -203,12 +215,13 @@ static struct why *share(struct whys *whys, struct call *call) {
   return why;
 }
 
-void router_why_ended(struct router *router, struct call *call, bool ok, int64_t elapsed) {
+void router_why_ended(struct router *router, struct call *call, enum message_type type,
+                      const struct payload *body, int64_t elapsed) {
   struct why *why = own(router->whys, call);
   if (!why) why = share(router->whys, call);
   if (!why) return;
   why->ended = true;
-  why->ok = ok;
+  why->outcome = (uint8_t)router_metrics_outcome(type, body);
   why->ran = elapsed > 0 ? to_seconds(elapsed) : 0;
   why->took = to_seconds(router->now - call->admitted);
 }

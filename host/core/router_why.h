@@ -21,6 +21,9 @@ enum why_reason {
   WHY_NO_SLOT,    // it waits: no worker that serves has room for it
   WHY_FASTER,     // it waits for a busy worker that is predicted to end it earlier than a free one
   WHY_GATHERS,    // it waits for others of its batch
+  WHY_RESERVED,   // it waits: the worker that has room is kept for one that has waited longer
+  WHY_PROBATION,  // it waits: the one that has room is on probation, and has a call
+  WHY_PAUSES,     // it waits for its next attempt
   WHY_EARLIEST,   // given to the free worker on which it is predicted to end first
   WHY_ONLY_FREE,  // given to the only one that had room
   WHY_LEFT,   // given to a slower free one, which costs it little: the fast one is left to others
@@ -34,12 +37,25 @@ enum why_reason {
 const char *why_name(enum why_reason reason);
 const char *why_sentence(enum why_reason reason);
 
+enum why_standing {
+  WHY_HEALTHY,
+  WHY_SLOW_START,  // its first calls find its caches cold
+  WHY_SLOWER,      // it has become slower than it was
+  WHY_TRIED,       // on probation: one call at a time
+  WHY_EJECTED      // and given calls as most of the others are too
+};
+
+/// "healthy" and so on.
+const char *why_standing_name(enum why_standing standing);
+
 struct why_candidate {
   uint32_t place;
   bool free, known;  // known: how long it would take there
+  uint8_t standing;  // enum why_standing
+  float round_trip;  // seconds
+  float wait;        // predicted seconds until it could begin there
   double score;      // workload a second; of a worker that is cold or in doubt, what is expected
-  double wait;       // predicted seconds until it could begin, and the round trip
-  double ends;       // predicted seconds until it has ended, of a batch all of it
+  double ends;  // predicted seconds until it has ended, of a batch all of it; with the round trip
 };
 
 /// 368 bytes: 10,000 of them take 3.7 MB.
@@ -58,9 +74,10 @@ struct why {
                               // the one that was chosen
   uint32_t kept;
   struct why_candidate of[WHY_CANDIDATES];
-  bool ended, ok;  // the attempt; ok: with a result
-  double ran;      // seconds in the function, as its worker says
-  double took;     // seconds from its coming until its end
+  bool ended;       // the attempt
+  uint8_t outcome;  // enum error_name; ERROR_NAMES: a result
+  double ran;       // seconds in the function, as its worker says
+  double took;      // seconds from its coming until its end
 };
 
 /// Keeps the latest `count` decisions from now on; 0: none, as at first. Memory for all is taken at

@@ -1,5 +1,6 @@
 // Why a call went where it went, for operators.
 #include "../core/buffer.h"
+#include "../core/error.h"
 #include "../core/pack.h"
 #include "../core/router_why.h"
 #include "server_state.h"
@@ -23,11 +24,13 @@ static void pack_candidates(const struct why *why, struct buffer *out) {
   pack_array(out, why->kept);
   for (uint32_t i = 0; i < why->kept; i++) {
     const struct why_candidate *candidate = &why->of[i];
-    pack_map(out, candidate->known ? 5 : 3);
+    pack_map(out, candidate->known ? 7 : 5);
     field_number(out, "place", candidate->place);
     pack_text(out, "free");
     pack_bool(out, candidate->free);
+    field_text(out, "standing", why_standing_name((enum why_standing)candidate->standing));
     field_number(out, "wait", candidate->wait);
+    field_number(out, "round_trip", candidate->round_trip);
     if (!candidate->known) continue;
     field_number(out, "score", candidate->score);
     field_number(out, "ends", candidate->ends);
@@ -35,7 +38,8 @@ static void pack_candidates(const struct why *why, struct buffer *out) {
 }
 
 static const char *state_of(const struct why *why) {
-  if (why->ended) return why->ok ? "ended with a result" : "ended with an error";
+  if (why->ended)
+    return why->outcome == ERROR_NAMES ? "ended with a result" : "ended with an error";
   return why->decided == INT64_MAX ? "waits" : "runs";
 }
 
@@ -44,15 +48,20 @@ void server_pack_why(const struct server *server, const struct why *why, int64_t
   const struct served *served = server->deployments[why->deployment];
   bool given = why->decided != INT64_MAX, waited = why->looks > 1 && given;
   bool has_place = why->place != ROUTER_NONE;
-  pack_map(out, 14U + has_place + (waited ? 2U : 0U) + (why->ended ? 2U : 0U));
+  bool failed = why->ended && why->outcome != ERROR_NAMES;
+  pack_map(out, 15U + has_place + (waited ? 2U : 0U) + (why->ended ? 2U : 0U) + failed);
   field_text(out, "deployment", served->name);
   field_text(out, "tag", served->tag);
   field_text(out, "function", served->function_names[why->function]);
   field_text(out, "state", state_of(why));
+  pack_text(out, "given");
+  pack_bool(out, given);
   field_number(out, "attempt", why->attempt);
   field_number(out, "priority", why->priority);
   field_number(out, "workload", why->workload);
-  field_number(out, "waited", seconds((given ? why->decided : now) - why->admitted));
+  field_number(
+      out, "waited",
+      given || !why->ended ? seconds((given ? why->decided : now) - why->admitted) : why->took);
   field_number(out, "looks", why->looks);
   field_text(out, "reason", why_name(why->reason));
   field_text(out, "because", why_sentence(why->reason));
@@ -67,5 +76,6 @@ void server_pack_why(const struct server *server, const struct why *why, int64_t
   if (why->ended) {
     field_number(out, "ran", why->ran);
     field_number(out, "took", why->took);
+    if (failed) field_text(out, "error", error_text((enum error_name)why->outcome));
   }
 }

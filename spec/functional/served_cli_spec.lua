@@ -145,7 +145,8 @@ describe('beside a served router,', function()
         local farside = require 'farside'
         local app = farside.deployment { name = 'which' }
         local id = app.remote { benchmark_dataset = { {} } } (function() return farside.call() and farside.call().id end)
-        return { app = app, id = id }
+        local fails = app.remote(function() error(farside.call().id) end)
+        return { app = app, id = id, fails = fails }
       ]]) }, { env = environment() })
       process:wait_for 'is (served) at'
       local id = farside('call', 'id').out:match '%x+'
@@ -154,10 +155,17 @@ describe('beside a served router,', function()
       assert.equal(0, run.code, run.err)
       assert.truthy(run.out:find '^id of .which. ended with a result: attempt 1, workload 100\n')
       assert.truthy(run.out:find '\nworker 0: no other worker had room for it\n', 1, true)
-      assert.truthy(run.out:find 'WORKER  ROOM +WAIT +SCORE +ENDS IN')
+      assert.truthy(run.out:find 'WORKER  ROOM +STANDING +WAIT +ROUND TRIP +SCORE +ENDS IN')
+      assert.truthy(run.out:find '\n +0  free +slow start ')
       local text = farside('why', id, '--json').out
       assert.equal('only_free', json(text, '["reason"]'))
       assert.equal('0', json(text, '["workers"][0]["place"]'))
+      assert.truthy(tonumber(json(text, '["workers"][0]["round_trip"]')) >= 0)
+      assert.equal('slow start', json(text, '["workers"][0]["standing"]'))
+      id = farside('call', 'fails').err:match(('%x'):rep(32))
+      assert.equal(32, #id)
+      run = farside('why', id)
+      assert.truthy(run.out:find '^fails of .which. ended with an error: attempt 1, workload %S+, RemoteError\n', run.out)
       local other = farside('why', ('0'):rep(32))
       assert.equal(1, other.code)
       assert.truthy(other.err:find 'no such call among the latest 10000')

@@ -20,14 +20,15 @@ function M.declare(parser)
   parser:flag('--json', 'As JSON.')
 end
 
-local HEADS = { 'WORKER', 'ROOM', 'WAIT', 'SCORE', 'ENDS IN', '' }
-local RIGHT = { true, false, true, true, true }
+local HEADS = { 'WORKER', 'ROOM', 'STANDING', 'WAIT', 'ROUND TRIP', 'SCORE', 'ENDS IN', '' }
+local RIGHT = { true, false, false, true, true, true, true }
 
 local function rows_of(why)
   local rows = {}
   for i, worker in ipairs(why.workers) do
-    rows[i] = { tostring(worker.place), worker.free and 'free' or 'busy', text.span(worker.wait),
-      worker.score and text.short(worker.score) .. '/s' or '?', worker.ends and text.span(worker.ends) or '?',
+    rows[i] = { tostring(worker.place), worker.free and 'free' or 'busy', worker.standing, text.span(worker.wait),
+      text.span(worker.round_trip), worker.score and text.short(worker.score) .. '/s' or '?',
+      worker.ends and text.span(worker.ends) or '?',
       worker.place == why.place and (why.state == 'waits' and 'awaited' or 'taken') or '' }
   end
   return rows
@@ -37,13 +38,16 @@ end
 function M.render(why, paint)
   local lines = { ("%s of '%s' %s: attempt %d, workload %s"):format(why['function'], routers.full_name {
     name = why.deployment, tag = why.tag }, why.state, why.attempt, text.short(why.workload)) }
+  if why.error then lines[1] = lines[1] .. ', ' .. why.error end
   if why.waited_because then lines[#lines + 1] = ('it waited for %s: %s'):format(text.span(why.waited), why.waited_because) end
   if why.state == 'waits' then
     lines[#lines + 1] = ('it waits since %s: %s'):format(text.span(why.waited), why.because)
+  elseif not why.given then
+    lines[#lines + 1] = ('no worker had it in %s: %s'):format(text.span(why.waited), why.because)
   else
     lines[#lines + 1] = ('worker %d: %s'):format(why.place, why.because)
   end
-  if why.ran then
+  if why.ran and why.given then
     lines[#lines + 1] = ('it ran for %s, predicted were %s; it took %s in all'):format(text.span(why.ran),
       why.predicted > 0 and text.span(why.predicted) or 'none', text.span(why.took))
   end

@@ -217,6 +217,99 @@ static void same_place_again(void) {
   scene_close(&scene);
 }
 
+static void pauses(void) {
+  struct scene scene = open_with(retried(), 2, 0);
+  for (uint32_t i = 0; i < 2; i++) scene_reports(&scene, i, MANIFEST, 1, 1000);
+  for (int i = 0; i < 400; i++) {
+    call_of(&scene, 1);
+    scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  }
+  uint64_t call = scene_call_with(
+      &scene, PEER, (struct message){.remaining = SECONDS(90), .workload = 1, .attempts = 3});
+  fail(&scene, 0);
+  struct why why = why_of(&scene, call);
+  EXPECT(why.attempt == 2 && why.place == ROUTER_NONE && why.decided == INT64_MAX);
+  EXPECT_EQUAL(WHY_PAUSES, why.reason);
+  scene_pass(&scene, SECONDS(1));
+  EXPECT_EQUAL(WHY_PAUSES, why_of(&scene, call).waited);
+  scene_close(&scene);
+}
+
+// A call that wants the worker alone has waited; others that could run beside what runs do not.
+static void reserved(void) {
+  static const struct router_function functions[] = {{.concurrency = 4}, {.concurrency = 1}};
+  struct scene scene = open_with(kOne, 1, 0);
+  EXPECT_EQUAL(1, scene_deploy(&scene, functions, 2, 1));
+  enum { WORKER = 2 };  // the first of the second deployment
+  scene_reports(&scene, WORKER, MANIFEST, 2, 1000);
+  uint64_t calls[3];
+  for (int i = 0; i < 3; i++) {
+    if (i == 2) scene_pass(&scene, SECONDS(1));
+    struct message message = {.type = MESSAGE_CALL,
+                              .id = {PEER, ++scene.calls},
+                              .attempt = 1,
+                              .function = i == 1,
+                              .remaining = SECONDS(90),
+                              .workload = 1};
+    calls[i] = scene.calls;
+    message.body = payload_copy("\x90", 1);
+    router_client_message(scene.router, PEER, 1, &message, scene.now);
+    scene_gather(&scene);
+  }
+  EXPECT_EQUAL(WHY_NO_SLOT, why_of(&scene, calls[1]).reason);
+  EXPECT_EQUAL(WHY_RESERVED, why_of(&scene, calls[2]).reason);
+  scene_close(&scene);
+}
+
+static void fault(struct scene *scene, uint32_t worker) {
+  struct message call = scene_dispatched(scene, worker);
+  call.type = MESSAGE_ERROR;
+  call.epoch = EPOCH;
+  call.body = scene_raised("GpuFault");
+  scene_worker_says(scene, worker, &call);
+  scene_drop_answers(scene);
+}
+
+// Of two workers one is ejected, and then tried with one call.
+static void probation(void) {
+  struct scene scene = open_with((struct router_function){.concurrency = 4}, 2, 0);
+  for (uint32_t i = 0; i < 2; i++) scene_reports(&scene, i, MANIFEST, 1, 1000);
+  for (int i = 0; i < 5; i++) {
+    call_of(&scene, 1);
+    fault(&scene, 0);
+  }
+  scene_pass(&scene, SECONDS(30));
+  for (int i = 0; i < 12; i++) call_of(&scene, 1);
+  struct why whys[12];
+  size_t found = 0, count = router_why_last(scene.router, whys, 12);
+  for (size_t i = 0; i < count; i++) {
+    if (whys[i].reason != WHY_PROBATION) continue;  // an older one
+    found++;
+    for (uint32_t k = 0; k < whys[i].kept; k++)
+      EXPECT(whys[i].of[k].standing == (whys[i].of[k].place ? WHY_SLOW_START : WHY_TRIED));
+  }
+  EXPECT(found);
+  scene_close(&scene);
+}
+
+// A worker that is 8 ms away, and has ended so many calls that it is warm.
+static void apart(void) {
+  struct scene scene = open_scored(1, (double[]){1000});
+  for (int i = 0; i < 60; i++) {
+    call_of(&scene, 1);
+    struct message call = scene_dispatched(&scene, 0);
+    call.elapsed = MILLISECONDS(1);
+    scene.now += MILLISECONDS(9);
+    scene_reply(&scene, 0, call, MESSAGE_RESULT);
+  }
+  struct why why = why_of(&scene, call_of(&scene, 1));
+  EXPECT_EQUAL(WHY_HEALTHY, why.of[0].standing);
+  EXPECT(why.of[0].round_trip > 0.007 && why.of[0].round_trip < 0.009);
+  EXPECT(why.of[0].wait < 1e-6 && why.of[0].wait > -1e-6);
+  is_near(why.of[0].wait + why.of[0].round_trip + 1 / why.of[0].score, why.of[0].ends);
+  scene_close(&scene);
+}
+
 // Handed ahead, and taken back: it waits again.
 static void ahead(void) {
   struct scene scene = open_with(kOne, 1, MICROSECONDS(100));
@@ -251,12 +344,15 @@ static void outcome(void) {
   call.elapsed = MILLISECONDS(3);
   scene_reply(&scene, 0, call, MESSAGE_RESULT);
   struct why why = why_of(&scene, first);
-  EXPECT(why.ended && why.ok && why.workload == 2);
+  EXPECT(why.ended && why.outcome == ERROR_NAMES && why.workload == 2);
   is_near(0.003, why.ran);
   is_near(0.004, why.took);
-  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_ERROR);
+  call = scene_dispatched(&scene, 0);
+  call.type = MESSAGE_ERROR;
+  call.body = scene_raised("MyError");
+  scene_worker_says(&scene, 0, &call);
   why = why_of(&scene, second);
-  EXPECT(why.ended && !why.ok);
+  EXPECT(why.ended && why.outcome == ERROR_REMOTE_ERROR);
   scene_close(&scene);
 }
 
@@ -269,7 +365,7 @@ static void with_a_key(void) {
   EXPECT(why.place == 0 && why.decided == scene.now && !why.ended);
   scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
   why = why_of(&scene, call);
-  EXPECT(why.ended && why.ok && why.place == 0);
+  EXPECT(why.ended && why.outcome == ERROR_NAMES && why.place == 0);
   scene_close(&scene);
 }
 
@@ -305,7 +401,7 @@ static void overwritten(void) {
   scene_reply(&scene, 0, call, MESSAGE_RESULT);
   struct why why;
   EXPECT(!router_why(scene.router, (struct call_id){PEER, first}, &why));
-  EXPECT(why_of(&scene, second).ended && !why_of(&scene, second).ok);
+  EXPECT(why_of(&scene, second).ended && why_of(&scene, second).outcome != ERROR_NAMES);
   scene_close(&scene);
 }
 
@@ -342,6 +438,10 @@ static const struct check checks[] = {
     {"says of a call that no worker has room for it, and then which had", no_slot},
     {"says which busy worker a call waits for, and what is predicted of both", faster},
     {"says that a call waits for others of its batch, and who goes with it", gathers},
+    {"says that a call pauses before its next attempt", pauses},
+    {"says that the worker with room is kept for a call that has waited longer", reserved},
+    {"says that the worker with room is on probation", probation},
+    {"says how each candidate stands, and how far away it is", apart},
     {"says that a call is predicted to end first where it went", earliest},
     {"says that a fast worker is left to others, however many there are", left_among_many},
     {"knows which workers were free, when many busy ones come first", free_behind_busy},
