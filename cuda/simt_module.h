@@ -2,7 +2,8 @@
 // #include, and how kernels are found and launched by their names.
 //
 //   #include "simt_module.h"
-//   extern "C" __global__ void scale(float *x, float by, int n) { ... } SIMT_KERNEL(scale)
+//   extern "C" __global__ void scale(float *x, float by, int n) { ... }
+//   static const simt::registration any_name("scale", &scale);
 #pragma once
 
 #include "kernels.h"
@@ -75,8 +76,6 @@ template <class... P>
 registration(const char *, void (*)(P...)) -> registration<void (*)(P...)>;
 
 }  // namespace simt
-
-#define SIMT_KERNEL(name) static const simt::registration simt_registration_of_##name(#name, &name);
 
 extern "C" __attribute__((visibility("default"))) const struct kernel_entry *kernel_entries(void) {
   return simt::first_entry;

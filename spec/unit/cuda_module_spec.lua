@@ -353,6 +353,12 @@ extern "C" __global__ void bad(float *x) {
     assert.truthy(problem:find('\nkernel%.cu:2: [^\n]*oops[^\n]*\n    oops;$'), problem)
   end)
 
+  it('tells a body that does not end by the last line', function()
+    local ok, problem = pcall(cuda.module('extern "C" __global__ void bad() {\n  if (1) {\n}').bad { grid = 1, block = 1 })
+    assert.is_false(ok)
+    assert.truthy(problem:find('\nkernel%.cu:3: [^\n]*}[^\n]*\n    }'), problem)
+  end)
+
   it('is compiled once for all processes', function()
     local before = #folder:kernels()
     cuda.module(SOURCE).nothing { grid = 1, block = 1 } ()

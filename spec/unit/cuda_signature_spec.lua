@@ -155,6 +155,10 @@ extern "C" __global__ void a(%s) {}
     end
   end)
 
+  it('have no other type than void', function()
+    assert.same({ nil, 'line 2: kernel k: expected the type void' }, { signatures.read '\nextern "C" __global__ int k() {}' })
+  end)
+
   it('come to an end in any text', function()
     local source = [[extern "C" { __global__ void a(float *x[3], int (*f)(int), s<1, 2> t = {'"', R"(x)"}) { /* } */ }
       // \

@@ -221,9 +221,11 @@ end
 
 -- Kernels --------------------------------------------------------------------------------------------------------------
 
---- Reads what follows __global__. Returns the name, the number of the bracket behind it and that of its closing one.
+--- Reads what follows __global__. Returns the name, the number of the bracket behind it, that of its closing one, and whether
+-- the type before or behind __global__ is void.
 local function declarator(tokens, i)
   local name
+  local is_void = tokens[i - 1] ~= nil and tokens[i - 1].text == 'void'
   i = i + 1
   while tokens[i] do
     local text = tokens[i].text
@@ -234,9 +236,9 @@ local function declarator(tokens, i)
       i = closing(tokens, i)
       if not i then return nil end
     elseif text == '(' then
-      return name, i, closing(tokens, i)
+      return name, i, closing(tokens, i), is_void
     elseif is_word(tokens[i]) then
-      name = text
+      name, is_void = text, is_void or text == 'void'
     else
       return nil
     end
@@ -265,7 +267,7 @@ Reader.__index = Reader
 --- Reads the declaration of a kernel at a token; returns the last token of it that needs no second look.
 function Reader:kernel(i)
   local tokens = self.tokens
-  local name, open, close = declarator(tokens, i)
+  local name, open, close, is_void = declarator(tokens, i)
   if not name or not close then return i end
   local body = body_of(tokens, close + 1)
   if not body then return close end
@@ -274,6 +276,9 @@ function Reader:kernel(i)
   if self.template or not self:is_c() then
     self.others[#self.others + 1] = { name = name, line = line, template = self.template }
     return close
+  end
+  if not is_void then
+    self.problem = self.problem or ('line %d: kernel %s: expected the type void'):format(line, name)
   end
   self.kernels[#self.kernels + 1] = {
     name = name,
@@ -369,6 +374,7 @@ function M.read(source)
     arrays = {},  -- dynamic shared memory
   }, Reader)
   reader:run()
+  if reader.problem then return nil, reader.problem end
   if #reader.kernels == 0 then return nil, say_none(reader.others) end
   local by_name = {}
   for _, kernel in ipairs(reader.kernels) do
