@@ -87,3 +87,29 @@ describe('JSON of the command line', function()
     assert.equal('{\n  "a": [\n    1,\n    2\n  ],\n  "b": {}\n}', json.encode({ b = {}, a = { 1, 2 } }, true))
   end)
 end)
+
+-- Both readers have them: that of the command line and that of the headers of safetensors.
+describe('a string of JSON', function()
+  local json_string = require 'farside.json_string'
+
+  local function read(text, at)
+    return json_string.read(text, at or 1, function(where, expected) error({ where, expected }, 0) end)
+  end
+
+  it('has its escapes, also code points beyond 16 bits', function()
+    assert.same({ 'a"\\/\b\f\n\r\tb', 21 }, { read [["a\"\\\/\b\f\n\r\tb" ]] })
+    assert.equal('é€😀\0', (read [["\u00e9\u20AC\ud83d\uDE00\u0000"]]))
+    assert.equal('\127é', (read '"\127é"'))
+    assert.same({ '', 6 }, { read('[1,"",2]', 4) })
+  end)
+
+  it('is refused where it is none, and says where', function()
+    for text, at in pairs { ['"'] = 2, ['"a'] = 3, ['"a\\'] = 4, ['"a\\x"'] = 4, ['"\\u12"'] = 4, ['"\\ud800"'] = 8,
+      ['"\\udc00"'] = 8, ['"\\ud800\\u0041"'] = 8, ['"\\ud800\\n"'] = 8, ['"a\nb"'] = 3, ['"\0"'] = 2, ['"\31"'] = 2 } do
+      local ok, why = pcall(read, text)
+      assert.is_false(ok, text)
+      assert.equal(at, why[1], text)
+      assert.equal('string', type(why[2]))
+    end
+  end)
+end)

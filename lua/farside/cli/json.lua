@@ -7,6 +7,7 @@
 --
 -- The other way a string that is no UTF-8 becomes {"base64": "..."}; a number that is none, or infinite, its name in quotes.
 local ffi = require 'ffi'
+local json_string = require 'farside.json_string'
 local native = require 'farside.native'
 
 local M = {}
@@ -15,8 +16,6 @@ local MAX_DEPTH = 64
 local SAFE = 2 ^ 53
 
 -- Reading -----------------------------------------------------------------------------------------------------------
-
-local ESCAPES = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
 
 local function fail(state, expected)
   local got = state.text:sub(state.at, state.at)
@@ -28,53 +27,13 @@ local function skip(state)
   state.at = state.text:find('[^ \t\r\n]', state.at) or #state.text + 1
 end
 
-local function utf8(code)
-  if code < 0x80 then return string.char(code) end
-  if code < 0x800 then return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64) end
-  if code < 0x10000 then
-    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-  end
-  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
-    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-end
-
-local function read_hex(state)
-  local digits = state.text:match('^%x%x%x%x', state.at)
-  if not digits then fail(state, 'four hex digits') end
-  state.at = state.at + 4
-  return tonumber(digits, 16)
-end
-
-local function read_code(state)
-  local code = read_hex(state)
-  if code < 0xd800 or code > 0xdfff then return code end
-  if code > 0xdbff or state.text:sub(state.at, state.at + 1) ~= '\\u' then fail(state, 'the other half of a surrogate') end
-  state.at = state.at + 2
-  local low = read_hex(state)
-  if low < 0xdc00 or low > 0xdfff then fail(state, 'the other half of a surrogate') end
-  return 0x10000 + (code - 0xd800) * 0x400 + low - 0xdc00
-end
-
 local function read_string(state)
-  local parts = {}
-  state.at = state.at + 1
-  while true do
-    local plain = state.text:match('^[^"\\%c]+', state.at)
-    if plain then
-      parts[#parts + 1] = plain
-      state.at = state.at + #plain
-    end
-    local c = state.text:sub(state.at, state.at)
-    if c == '"' then
-      state.at = state.at + 1
-      return table.concat(parts)
-    end
-    if c ~= '\\' then fail(state, 'the end of a string') end
-    local escape = state.text:sub(state.at + 1, state.at + 1)
-    state.at = state.at + 2
-    if escape ~= 'u' and not ESCAPES[escape] then fail(state, 'a known escape before it') end
-    parts[#parts + 1] = escape == 'u' and utf8(read_code(state)) or ESCAPES[escape]
-  end
+  local value
+  value, state.at = json_string.read(state.text, state.at, function(at, expected)
+    state.at = at
+    fail(state, expected)
+  end)
+  return value
 end
 
 local function whole(text)

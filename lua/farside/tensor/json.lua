@@ -1,5 +1,7 @@
 --- The JSON that a header of safetensors is: objects, lists, strings and whole numbers, strictly and no deeper than a few
 -- levels. Objects are given as their keys in order, and each of them stands once.
+local json_string = require 'farside.json_string'
+
 local M = {}
 
 local MAX_DEPTH = 8
@@ -29,54 +31,11 @@ function Reader:pass(character)
   self.at = self.at + 1
 end
 
-local ESCAPES = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
-
-local function utf8_of(code)
-  if code < 0x80 then return string.char(code) end
-  if code < 0x800 then return string.char(0xc0 + math.floor(code / 64), 0x80 + code % 64) end
-  if code < 0x10000 then
-    return string.char(0xe0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-  end
-  return string.char(0xf0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
-    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
-end
-
---- The code point of \uXXXX, or of two of them.
-function Reader:code_point()
-  local digits = self.text:match('^u(%x%x%x%x)', self.at)
-  self:expect(digits, 'four hexadecimal digits behind "\\u"')
-  local code = tonumber(digits, 16)
-  self.at = self.at + 5
-  if code < 0xd800 or code > 0xdfff then return code end
-  local low = code < 0xdc00 and self.text:match('^\\u([dD][c-fC-F]%x%x)', self.at)
-  self:expect(low, 'both halves of a surrogate pair')
-  self.at = self.at + 6
-  return 0x10000 + (code - 0xd800) * 1024 + tonumber(low, 16) - 0xdc00
-end
-
 function Reader:string()
-  self:pass '"'
-  local parts = {}
-  while true do
-    local plain = self.text:match('^[^"\\%z\1-\31]*', self.at)
-    parts[#parts + 1] = plain
-    self.at = self.at + #plain
-    local stop = self.text:sub(self.at, self.at)
-    self:expect(stop ~= '', 'the end of a string')
-    if stop == '"' then break end
-    self:expect(stop == '\\', 'no control character in a string')
-    self.at = self.at + 1
-    local escape = self.text:sub(self.at, self.at)
-    if escape == 'u' then
-      parts[#parts + 1] = utf8_of(self:code_point())
-    else
-      self:expect(ESCAPES[escape], 'an escape like \\n')
-      parts[#parts + 1] = ESCAPES[escape]
-      self.at = self.at + 1
-    end
-  end
-  self.at = self.at + 1
-  return table.concat(parts)
+  self:expect(self:peek() == '"', '"""')
+  local value
+  value, self.at = json_string.read(self.text, self.at, self.refuse)
+  return value
 end
 
 function Reader:number()

@@ -323,6 +323,39 @@ static void two_deployments(void) {
   scene_close(&scene);
 }
 
+static void expect_standing(struct scene *scene, const char *standing, uint32_t worker) {
+  static const char *const kAll[] = {"trusted", "ejected", "probation"};
+  char line[160];
+  for (size_t i = 0; i < sizeof kAll / sizeof *kAll; i++) {
+    snprintf(line, sizeof line,
+             "farside_worker_standing{deployment=\"app\",tag=\"\",worker=\"%u\","
+             "standing=\"%s\"} %d",
+             worker, kAll[i], !strcmp(kAll[i], standing));
+    expect_line(scene, line);
+  }
+}
+
+// Of two workers the first one does nothing but fail.
+static void standings(void) {
+  struct scene scene = scene_square(2);
+  scene_ready(&scene, 0);
+  scene_ready(&scene, 1);
+  expect_standing(&scene, "trusted", 0);
+  for (int i = 0; i < 5; i++) {
+    scene_call(&scene, 0, SECONDS(90));
+    struct message call = scene_dispatched(&scene, 0);
+    call.type = MESSAGE_ERROR;
+    call.body = scene_raised("GpuFault");
+    scene_worker_says(&scene, 0, &call);
+    scene_drop_answers(&scene);
+  }
+  expect_standing(&scene, "ejected", 0);
+  expect_standing(&scene, "trusted", 1);
+  scene_pass(&scene, SECONDS(30));
+  expect_standing(&scene, "probation", 0);
+  scene_close(&scene);
+}
+
 static void escapes(void) {
   struct scene scene = open_with("a\"b\\c\nd", "deployment x y\nfunction f\\\"(x) z\nbare\n", 1);
   expect_line(
@@ -358,6 +391,7 @@ static int print(void) {
 }
 
 static const struct check checks[] = {
+    {"says how far each worker is trusted", standings},
     {"puts each time into the bucket of the least bound that holds it", buckets},
     {"knows how long calls waited, ran and travelled", times},
     {"counts each call once, by what it ended in and who had it last", outcomes},
