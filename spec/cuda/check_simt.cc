@@ -166,6 +166,22 @@ static void atomics_lose_nothing() {
   }
 }
 
+// Nothing but one atomic, so that threads are in each other's way. Each number is found once.
+static __global__ void take_turns(unsigned *last, unsigned long long *found, unsigned rounds) {
+  unsigned long long sum = 0;
+  for (unsigned i = 1; i <= rounds; ++i) sum += atomicExch(last, blockIdx.x * rounds + i);
+  atomicAdd(found, sum);
+}
+
+static void atomics_are_not_divided() {
+  simt::threads(4);
+  const unsigned grid = 8, rounds = 400000, count = grid * rounds;
+  unsigned last = 0;
+  unsigned long long found = 0;
+  SIMT_LAUNCH(take_turns, grid, 1, 0, nullptr, &last, &found, rounds);
+  EXPECT(found + last == count * (count + 1ull) / 2);
+}
+
 static __global__ void tell_before(unsigned *out) {
   unsigned x = 5;
   out[0] = atomicAdd(&x, 2u) * 1000 + x;
@@ -517,6 +533,7 @@ static const check checks[] = {
     {"lets threads end before others", threads_may_end_before_others},
     {"gives each block shared memory of its own", shared_memory_is_of_the_block},
     {"loses nothing in atomics of several threads", atomics_lose_nothing},
+    {"divides no atomic", atomics_are_not_divided},
     {"returns from atomics what was there", atomics_return_what_was},
     {"lets lanes see each other, also in a warp that is not whole", lanes_see_each_other},
     {"exchanges any number between lanes", lanes_exchange_any_number},
