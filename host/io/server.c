@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../core/buffer.h"
+#include "../core/cursor.h"
 #include "../core/limits.h"
 #include "../core/memory.h"
 #include "../core/pack.h"
@@ -109,6 +110,39 @@ static void end_served(struct served *served, int64_t now) {
   hub_deployment_end(served->server->hub, served->number, now);
 }
 
+// What an error says, or the one that caused it.
+static void copy_message(const struct payload *error, char *text, size_t size) {
+  struct cursor map = cursor_of(error->parts[0].bytes, error->parts[0].size), value;
+  const unsigned char *bytes;
+  size_t length;
+  if (!cursor_array(&map, &length) || !length) return;
+  if (cursor_find(map, "cause", &value) && cursor_type(&value) == CURSOR_MAP) map = value;
+  if (cursor_find(map, "message", &value) && cursor_str(&value, &bytes, &length))
+    snprintf(text, size, "%.*s", (int)length, (const char *)bytes);
+}
+
+// Its callers are told, and so is whoever has started this process.
+static void say_failed(struct served *served) {
+  struct deployment_status status;
+  char cause[LIMIT_ERROR_MESSAGE] = "it is not known why", line[LIMIT_ERROR_MESSAGE + 100];
+  if (!hub_status(served->server->hub, served->number, &status)) return;
+  if (status.failure) copy_message(status.failure, cause, sizeof cause);
+  payload_unref(status.failure);
+  snprintf(line, sizeof line, "has failed, as no worker becomes ready; the last failure: %s",
+           cause);
+  log_line(served->name, line);
+}
+
+static void turn_failures(struct server *server) {
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    struct served *served = server->deployments[i];
+    bool failed = served->started && router_deployment_state(hub_router(server->hub),
+                                                             served->number) == DEPLOYMENT_FAILED;
+    if (failed && !served->failed) say_failed(served);
+    served->failed = failed;
+  }
+}
+
 // Ends the deployments whose time is over, and this process with the last one.
 static int64_t turn_ttls(struct server *server, int64_t now) {
   int64_t next = INT64_MAX;
@@ -132,6 +166,7 @@ static int64_t on_turn(void *owner, int64_t now) {
   next = sooner(next, server_peers_turn(server, now));
   next = sooner(next, turn_listeners(server, now));
   next = sooner(next, server_http_turn(server, now));
+  turn_failures(server);
   if (server->phase == SERVER_SERVES) next = sooner(next, turn_ttls(server, now));
   if (server->phase == SERVER_SERVES) return next;
   step_phase(server, now);

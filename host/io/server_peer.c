@@ -340,6 +340,8 @@ void server_accept(struct served *socket, int fd, bool is_last, int64_t since) {
     return;
   }
   watch(peer);
+  // What its handle waits for is known to the kernel after one more run of the loop.
+  loop_stir(server->loop);
 }
 
 // ---- turns ----

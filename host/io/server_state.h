@@ -36,6 +36,7 @@ struct served {
   uint32_t clients;
   int64_t ttl, left_at;  // without a client for so long it ends, 0: never; since when it has none
   bool ended;
+  bool failed;  // its workers do not become ready, and that was said
 };
 
 // A connection.
