@@ -184,6 +184,22 @@ describe("a module of a user's kernels", function()
     assert.same({ 4.5, 4321 }, out:table())
   end)
 
+  it('takes arrays and pointers for pointers to what it does not know', function()
+    local kernels = cuda.module [=[
+      struct pair { int a; double b; };
+      extern "C" __global__ void f(double **lists, struct pair *pairs, pair *none) {
+        lists[1][0] = pairs[0].a + pairs[1].b + (none ? 100 : 0);
+      }]=]
+    local list = ffi.new 'double[1]'
+    local lists, single = ffi.new 'double *[2]', ffi.new('double *[1]', { list })
+    lists[1] = list
+    local pairs_of = ffi.new('struct { int a; double b; } [2]', { { 1, 2 }, { 4, 0.5 } })
+    kernels.f { grid = 1, block = 1 } (lists, pairs_of, require 'farside'.null)
+    assert.equal(1.5, list[0])
+    kernels.f { grid = 1, block = 1 } (single - 1, ffi.cast('void *', pairs_of), pairs_of[0])
+    assert.equal(101.5, list[0])
+  end)
+
   it('knows what CUDA C knows without an #include', function()
     local out, counter = tensor.zeros({ 6 }, 'f64'), tensor.from({ 1, 7, 6, 3 }, 'i32')
     mod.functions { grid = 1, block = 1 } (out, tensor.from { 1, 2 }, counter)
@@ -235,6 +251,35 @@ describe("a module of a user's kernels", function()
     cuda.module(source, { options = { "-DA='c'", '--define-macro=SPECIAL=(A + 1)', '--use_fast_math' } })
       .special { grid = 1, block = 1 } (out)
     assert.equal(100, out[1])
+  end)
+
+  it('is compiled anew when a header has changed that it includes', function()
+    local function write(name, text)
+      local file = assert(io.open(('%s/%s'):format(folder.path, name), 'wb'))
+      file:write(text)
+      file:close()
+    end
+    local source = '#include "outer.h"\nextern "C" __global__ void f(double *out) { *out = VALUE; }'
+    local options = { options = { '-I' .. folder.path } }
+    local function result()
+      local out = tensor.zeros({ 1 }, 'f64')
+      cuda.module(source, options).f { grid = 1, block = 1 } (out)
+      return out[1]
+    end
+    write('outer.h', '#include <inner.h>\n#define VALUE (INNER + 1)')
+    write('inner.h', '#define INNER 1')
+    assert.equal(2, result())
+    write('inner.h', '#define INNER 10')
+    assert.equal(11, result())
+    write('outer.h', '#pragma once\n#include <inner.h>\n#define VALUE (INNER + 2)')
+    assert.equal(12, result())
+  end)
+
+  it('is loaded once, also when it is made in a function', function()
+    local source = '__device__ int count; extern "C" __global__ void next(int *out) { *out = ++count; }'
+    local out = tensor.zeros({ 1 }, 'i32')
+    for _ = 1, 3 do cuda.module(source).next { grid = 1, block = 1 } (out) end
+    assert.equal(3, out[1])
   end)
 
   local x, y = tensor.ones({ 8 }), tensor.ones({ 8 })
@@ -361,7 +406,8 @@ extern "C" __global__ void bad(float *x) {
 
   it('is compiled once for all processes', function()
     local before = #folder:kernels()
-    cuda.module(SOURCE).nothing { grid = 1, block = 1 } ()
+    backends.put(DEVICE, library)  -- as it is in another process
+    cuda.module(SOURCE, { device = DEVICE }).nothing { grid = 1, block = 1 } ()
     assert.equal(before, #folder:kernels())
     assert.equal(folder.path, (folder:run 'find $folder -name "*.so" | head -1'):match '^(.*)/farside/kernels/')
   end)
@@ -369,7 +415,8 @@ extern "C" __global__ void bad(float *x) {
   it('is compiled anew when what was kept is damaged, and without a place to keep it', function()
     local source = 'extern "C" __global__ void one(float *x) { *x = ONE; }'
     local function compute(value)
-      local out = tensor.zeros({ 1 })
+      backends.put(DEVICE, library)  -- as it is in another process
+      local out = tensor.zeros({ 1 }, 'f32', DEVICE)
       cuda.module(source, { options = { '-DONE=' .. value } }).one { grid = 1, block = 1 } (out)
       return out[1]
     end

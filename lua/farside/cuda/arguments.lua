@@ -11,6 +11,8 @@ Arguments.__index = Arguments
 
 local SLOT = 8  -- bytes, of a value: the largest that is a number or an address
 local address = ffi.typeof 'void **'
+local pointer = ffi.typeof 'void *'
+local null_pointer = pointer()
 
 --- Room for the arguments of one kernel at a time.
 function Arguments.new(kernel)
@@ -118,9 +120,12 @@ end
 
 --- A copy of a cdata, of the size that the compiler says the parameter has.
 local function put_other(self, i, value, size)
+  local parameter = self.kernel.parameters[i]
+  if parameter.is_pointer and value == native.null then value = null_pointer end
   if type(value) ~= 'cdata' then
     refuse(self.kernel, i, 'a cdata, as ffi.new makes it: its type is not known here', describe(value))
   end
+  if parameter.is_pointer then value = ffi.cast(pointer, value) end  -- arrays and structs are passed by their address
   if size and ffi.sizeof(value) ~= size then
     refuse(self.kernel, i, ('a cdata of %d bytes'):format(size), ('%s of %d'):format(describe(value), ffi.sizeof(value)))
   end

@@ -3,6 +3,7 @@ local cache = require 'farside.cuda.cache'
 local diagnostics = require 'farside.cuda.diagnostics'
 local drivers = require 'farside.cuda.driver'
 local ffi = require 'ffi'
+local headers = require 'farside.cuda.headers'
 local nvrtc = require 'farside.cuda.nvrtc'
 
 local M = {}
@@ -16,7 +17,8 @@ end
 --- What a source is compiled to, from the cache where it is there.
 local function code_of(what, compiler, architecture)
   local extension = architecture:find '^sm_' and 'cubin' or 'ptx'
-  local key = cache.key('nvrtc', compiler.version, architecture, nvrtc.PRELUDE, what.name, what.source, unpack(what.options))
+  local key = cache.key('nvrtc', compiler.version, architecture, nvrtc.PRELUDE, what.name, what.source,
+    headers.texts(what.source, what.options), unpack(what.options))
   local code = cache.get(key, extension)
   if code then return code end
   local log

@@ -16,6 +16,7 @@ local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
 local diagnostics = require 'farside.cuda.diagnostics'
 local ffi = require 'ffi'
+local headers = require 'farside.cuda.headers'
 local misuse = require 'farside.tensor.misuse'
 local signatures = require 'farside.cuda.signature'
 local storages = require 'farside.tensor.storage'
@@ -27,6 +28,10 @@ local made_of = setmetatable({}, { __mode = 'k' })
 local waiting = {}  -- sources that were given while a worker loads its deploy script
 
 local new_shape = ffi.typeof 'uint32_t[6]'
+
+-- What stays loaded, by device and by all that it is made of: a module that is made in a function is loaded once, not again for each
+-- call.
+local loaded = setmetatable({}, { __mode = 'k' })
 
 -- Compiling ------------------------------------------------------------------------------------------------------------
 
@@ -45,11 +50,19 @@ local function check_parameters(what, kernels)
   end
 end
 
+local function load(what, backend)
+  local of_device = loaded[backend] or {}
+  loaded[backend] = of_device
+  local text = table.concat({ what.name, what.source, headers.texts(what.source, what.options), unpack(what.options) }, '\0')
+  of_device[text] = of_device[text] or compiler_for(backend).build(what, backend)
+  return of_device[text]
+end
+
 --- The kernels of a source, compiled for a device once.
 local function built(what, backend)
   local kernels = what.built[backend.name]
   if not kernels then
-    kernels = compiler_for(backend).build(what, backend)
+    kernels = load(what, backend)
     check_parameters(what, kernels)
     what.built[backend.name] = kernels
   end
@@ -241,6 +254,7 @@ end
 
 --- cuda.module(source, { name = 'saxpy.cu', options = { '-DN=16' }, device = 'cpu' }): the kernels of a source by their names.
 -- `name` stands in messages; without `device` a launch runs where its tensors are.
+-- Who gives the same source again gets what is loaded already, with its __device__ variables.
 function M.new(source, options)
   if type(source) ~= 'string' then misuse('cuda.module: expected the source of kernels as text, got %s', check.describe(source)) end
   local problem = options ~= nil and check.options('cuda.module', options, OPTIONS)

@@ -3,6 +3,7 @@
 local cache = require 'farside.cuda.cache'
 local diagnostics = require 'farside.cuda.diagnostics'
 local ffi = require 'ffi'
+local headers = require 'farside.cuda.headers'
 local native = require 'farside.native'
 
 local M = {}
@@ -202,7 +203,7 @@ function M.build(what, backend)
   tell()
   local library = backend.library
   local key = cache.key('processor', FLAGS, jit.arch, os.getenv 'CXX' or '', header_texts(library), what.name, what.source,
-    unpack(what.options))
+    headers.texts(what.source, what.options), unpack(what.options))
   local _, path = cache.get(key, 'so')
   return kernels_of(path and open(path) or build(what, library, key))
 end

@@ -161,10 +161,20 @@ local function text_between(masked, from, to)
   return (masked:sub(from, to):gsub('%s+', ' '))
 end
 
+--- Whether it is a pointer, or an array and so a pointer, as far as its words tell: a typedef or a template may be one too.
+local function is_address(list)
+  local has_sign = false
+  for _, text in ipairs(list) do
+    if text == '<' then return false end
+    has_sign = has_sign or text == '*' or text == '['
+  end
+  return has_sign
+end
+
 local function parameter(masked, tokens, first, last)
   local text = text_between(masked, tokens[first].first, tokens[last].last)
   local list = plain_tokens(tokens, first, last)
-  local result = { text = text, kind = 'other' }
+  local result = { text = text, kind = 'other', is_pointer = is_address(list) }
   if list[1] == 'struct' or list[1] == 'class' or list[1] == 'union' or list[1] == 'enum' then
     if #list > 2 then result.name = name_of(list) end
     return result
