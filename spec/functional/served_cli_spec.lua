@@ -145,7 +145,7 @@ describe('beside a served router,', function()
         local farside = require 'farside'
         local app = farside.deployment { name = 'which' }
         local id = app.remote { benchmark_dataset = { {} } } (function() return farside.call() and farside.call().id end)
-        local fails = app.remote(function() error(farside.call().id) end)
+        local fails = app.remote(function() error('no') end)
         return { app = app, id = id, fails = fails }
       ]]) }, { env = environment() })
       process:wait_for 'is (served) at'
@@ -162,7 +162,7 @@ describe('beside a served router,', function()
       assert.equal('0', json(text, '["workers"][0]["place"]'))
       assert.truthy(tonumber(json(text, '["workers"][0]["round_trip"]')) >= 0)
       assert.equal('slow start', json(text, '["workers"][0]["standing"]'))
-      id = farside('call', 'fails').err:match(('%x'):rep(32))
+      id = farside('call', 'fails').err:match('\ncall (%x+); where it went: farside why %1\n')
       assert.equal(32, #id)
       run = farside('why', id)
       assert.truthy(run.out:find '^fails of .which. ended with an error: attempt 1, workload %S+, RemoteError\n', run.out)

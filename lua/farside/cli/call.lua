@@ -167,8 +167,12 @@ local function call(handle, deployment, number, described, given, values, count)
   if not sent then return nil, Error.report(Error.new(refusal)) end
   local outcome = pack(pcall(future.result, sent))
   if outcome[1] then return { unpack(outcome, 2, outcome.n) }, outcome.n - 1 end
-  if Error.is_error(outcome[2]) then return nil, Error.report(outcome[2]) end
-  error(outcome[2], 0)
+  local err = outcome[2]
+  if Error.is_error(err) then
+    local which = err.call_id and ('\ncall %s; where it went: farside why %s'):format(err.call_id, err.call_id) or ''
+    return nil, Error.report(err) .. which
+  end
+  error(err, 0)
 end
 
 local function serves(name)
