@@ -176,6 +176,11 @@ describe('a graph', function()
           assert.truthy(problem:find(method .. ' of a tensor', 1, true), problem)
           assert.truthy(problem:find('while a graph is written down', 1, true), problem)
         end
+        cuda.graph(function()
+          local payload, err = require('farside.native').encode(nil, x + 1)
+          assert.is_nil(payload)
+          assert.truthy(err.message:find('no elements while a graph is written down', 1, true), err.message)
+        end, device)
         local shown, graph, y
         graph, y = cuda.graph(function()
           local sum = (x + 1):sum()

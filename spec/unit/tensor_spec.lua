@@ -290,6 +290,28 @@ describe('the memory of tensors', function()
     assert.equal(3, tensor.arange(1, 3):count())
   end)
 
+  it('is not left where somebody has changed a shape by hand', function()
+    for name, use in pairs {
+      table = function(t) t:table() end,
+      string = function(t) t:string() end,
+      fill = function(t) t:fill(1) end,
+      set = function(t) t:set(tensor.ones { 1 }) end,
+      copy = function(t) t:copy() end,
+      print = tostring,
+      read = function(t) return t[1e8] end,
+      write = function(t) t[1e8] = 1 end,
+      save = function(t) tensor.save(os.tmpname() .. '.npy', t) end,
+      view = function(t) t:slice(1, 1e8, 1e8 + 5):table() end,
+      send = function(t) error((select(2, require('farside.native').encode(nil, t))).message, 0) end,
+    } do
+      local t = tensor.ones { 2 }
+      t.shape[1] = 1e9
+      local ok, problem = pcall(use, t)
+      assert.is_false(ok, name)
+      assert.truthy(problem:find('its elements lie outside of its 8 bytes', 1, true), name .. ': ' .. problem)
+    end
+  end)
+
   it('lives as long as a view of it', function()
     local view = tensor.arange(1, 1000):slice(1, 500, 501)
     for _ = 1, 10 do tensor.arange(2, 1001) end

@@ -253,6 +253,7 @@ end
 
 --- Visits the rows of a view: `visit(offset, count, step)`, offsets in elements of the storage.
 function Tensor.each_row(self, visit)
+  Tensor.check_bounds(self)
   local shape, strides, rank = self.shape, self._strides, #self.shape
   if self:count() == 0 then return end
   if rank == 0 then return visit(self._offset, 1, 1) end
@@ -280,6 +281,7 @@ end
 
 --- Copies the elements to `to`, a pointer of their type on the host, in row-major order.
 function Tensor.gather(self, to)
+  Tensor.check_bounds(self)
   local from, size, at = ffi.cast(self._dtype.pointer, self._storage.pointer), self._dtype.size, 0
   if self:is_contiguous() then return ffi.copy(to, from + self._offset, self:count() * size) end
   Tensor.each_row(self, function(offset, count, step)
@@ -294,6 +296,7 @@ end
 
 --- The elements of a tensor on the host that lie in order, as a pointer to bytes and their number.
 function Tensor.bytes_of(self)
+  Tensor.check_bounds(self)
   return ffi.cast('uint8_t *', self:data()), self:count() * self._dtype.size
 end
 
@@ -326,7 +329,6 @@ local function check_known(self, method)
   if not storages.is_unknown(self._storage) then return end
   fail(self, method, 'expected elements that are there: while a graph is written down nothing is computed, graph:replay() does it')
 end
-Tensor.check_known = check_known
 
 --- The only element.
 function methods:item()
@@ -351,6 +353,7 @@ end
 function methods:table()
   check_self(self, 'table')
   check_known(self, 'table')
+  Tensor.check_bounds(self)
   if #self.shape == 0 then return self:item() end
   local host = Tensor.on_host(self)
   return nested(host, ffi.cast(host._dtype.pointer, host._storage.pointer), host._offset, 1)
@@ -360,6 +363,7 @@ end
 function methods:string()
   check_self(self, 'string')
   check_known(self, 'string')
+  Tensor.check_bounds(self)
   local host = Tensor.on_host(self):contiguous()
   return ffi.string(host:data(), host:count() * host._dtype.size)
 end
@@ -385,8 +389,9 @@ function Tensor:__index(key)
     return found
   end
   check_known(self, 't[i]')
-  local pointer = ffi.cast(self._dtype.pointer, self._storage.pointer)
-  return self._dtype.read(pointer, self._offset + (i - 1) * self._strides[1])
+  local pointer, at = ffi.cast(self._dtype.pointer, self._storage.pointer), self._offset + (i - 1) * self._strides[1]
+  if (at + 1) * self._dtype.size > self._storage.bytes then Tensor.check_bounds(self) end
+  return self._dtype.read(pointer, at)
 end
 
 --- Writes a value to all elements on the host. Returns nil or what is wrong.

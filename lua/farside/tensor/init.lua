@@ -295,6 +295,7 @@ end
 
 function Tensor:__tostring()
   if storages.is_unknown(self._storage) then return print_tensor.head(self) .. ' of a graph that is written down' end
+  Tensor.check_bounds(self)
   local host = Tensor.on_host(self)
   return print_tensor.head(self) .. '\n' .. print_tensor.elements(host)
 end

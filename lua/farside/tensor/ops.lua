@@ -189,6 +189,7 @@ end
 
 --- Copies a tensor's elements, which lie in order, from or to a device.
 local function transfer(to, from, backend, stream)
+  Tensor.check_bounds(from)
   local bytes = from:count() * from._dtype.size
   backend:check(backend.library.device_copy(to:data(), from:data(), bytes, stream), 'copy')
   storages.touch(to._storage, stream)
@@ -239,6 +240,7 @@ function methods:pin(device)
   local source = Tensor.on_host(self):contiguous()
   local bytes = source:count() * source._dtype.size
   local out = Tensor.new(storages.pinned(name, bytes), self._dtype, { unpack(self.shape) }, shapes.strides(self.shape), 0)
+  Tensor.check_bounds(source)
   ffi.copy(out:data(), source:data(), bytes)
   return out
 end

@@ -16,6 +16,7 @@ end
 function M.install(codec, Tensor)
   --- Type, address and size of the elements, what keeps them there, the shape.
   local function take(self)
+    if storages.is_unknown(self._storage) then error('it has no elements while a graph is written down', 0) end
     Tensor.check_bounds(self)
     local host = Tensor.on_host(self):contiguous()
     return host._dtype.code, address_of(host:data()), host:count() * host._dtype.size, host, unpack(host.shape)
