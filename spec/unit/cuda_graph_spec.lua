@@ -224,6 +224,29 @@ describe('a graph', function()
     assert.truthy(tostring(problem):find('replaying a graph', 1, true), tostring(problem))
   end)
 
+  it('is freed while others become garbage', function()
+    local cpu, freed, late = assert(libraries.open 'cpu'), 0, {}
+    local functions = {
+      device_graph_free = function(handle)
+        late[#late] = nil
+        collectgarbage()
+        freed = freed + 1
+        return cpu.device_graph_free(handle)
+      end,
+    }
+    backends.put('cuda:8', setmetatable(functions, { __index = function(_, name) return cpu[name] end }))
+    local function make() return (cuda.graph(function() end, 'cuda:8')) end
+    for i = 1, 4 do late[i] = make() end
+    for _ = 1, 3 do make() end
+    for _ = 1, 3 do
+      collectgarbage()
+      collectgarbage()
+      make()
+    end
+    assert.is_true(freed >= 8, freed .. ' freed')
+    backends.put('cuda:8', nil)
+  end)
+
   it('refuses what is no function and no device', function()
     for expected, arguments in pairs {
       ['cuda.graph: expected a function, got nil'] = {},

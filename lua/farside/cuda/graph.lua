@@ -24,9 +24,9 @@ local place = ffi.new 'void *[1]'
 local garbage = {}
 
 local function free_garbage()
-  for i = #garbage, 1, -1 do
-    local one = garbage[i]
-    garbage[i] = nil
+  -- What becomes garbage meanwhile is put behind the rest.
+  while #garbage > 0 do
+    local one = table.remove(garbage)
     one.library.device_graph_free(one.handle)
   end
 end
