@@ -1,19 +1,12 @@
 -- Which arguments of a function with `device = true` are brought to a device, and what they are then.
 local arrival = require 'farside.tensor.arrival'
 local backends = require 'farside.tensor.backend'
+local devices = require 'spec.support.devices'
 local libraries = require 'farside.cuda.library'
 local storages = require 'farside.tensor.storage'
 local tensor = require 'farside.tensor'
 
-local DEVICE = 'cuda:6'
-
-setup(function() backends.put(DEVICE, assert(libraries.open 'cpu')) end)
-
-teardown(function()
-  collectgarbage()
-  storages.forget(DEVICE)
-  backends.put(DEVICE, nil)
-end)
+local DEVICE = devices.make_up 'cuda:6'
 
 local function move(...) return arrival.move(DEVICE, ...) end
 

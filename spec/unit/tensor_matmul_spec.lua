@@ -1,19 +1,9 @@
 -- Matrix products of tensors on the processor and on a made-up device. What the kernels compute is held against an oracle in
 -- spec/cuda; here it is what the method does with shapes, views, options and mistakes.
-local backends = require 'farside.tensor.backend'
-local libraries = require 'farside.cuda.library'
-local storages = require 'farside.tensor.storage'
+local devices = require 'spec.support.devices'
 local tensor = require 'farside.tensor'
 
-local DEVICE = 'cuda:5'
-
-setup(function() backends.put(DEVICE, assert(libraries.open 'cpu')) end)
-
-teardown(function()
-  collectgarbage()
-  storages.forget(DEVICE)
-  backends.put(DEVICE, nil)
-end)
+local DEVICE = devices.make_up 'cuda:5'
 
 local function refused(what, ...)
   local ok, problem = pcall(...)

@@ -1,22 +1,12 @@
 -- Generators on the processor and on a made-up device. That the kernels make the numbers of Philox is specified in
 -- spec/cuda/random_spec.lua; here it is which of them a generator takes, and what it refuses.
-local backends = require 'farside.tensor.backend'
+local devices = require 'spec.support.devices'
 local kernels = require 'spec.cuda.kernels'
-local libraries = require 'farside.cuda.library'
 local philox = require 'spec.cuda.philox'
-local storages = require 'farside.tensor.storage'
 local tensor = require 'farside.tensor'
 
-local DEVICE = 'cuda:6'
+local DEVICE = devices.make_up 'cuda:6'
 local F32, F64 = 1e-6, 1e-13  -- of a normal number, against the formula in doubles
-
-setup(function() backends.put(DEVICE, assert(libraries.open 'cpu')) end)
-
-teardown(function()
-  collectgarbage()
-  storages.forget(DEVICE)
-  backends.put(DEVICE, nil)
-end)
 
 -- In the order of the list.
 local function scaled(values, low, high, dtype)
@@ -164,13 +154,5 @@ describe('a draw that cannot be', function()
     { 'names a state that is none', function() rng:set_state { seed = 1, offset = -1 } end,
       'rng:set_state: offset: expected a whole number from 0 to 2^53, got the number -1' },
   }
-  for _, case in ipairs(cases) do
-    it(case[1] .. ', at the line that asked for it', function()
-      local ok, problem = pcall(case[2])
-      assert.is_false(ok)
-      local place, text = tostring(problem):match '^(%S+:%d+): (.*)$'
-      assert.equal(case[3], text or problem)
-      assert.truthy(place:find('tensor_random_spec.lua', 1, true))
-    end)
-  end
+  devices.refuses(cases)
 end)

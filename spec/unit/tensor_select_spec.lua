@@ -1,21 +1,11 @@
 -- Choosing and ordering, on the processor and on a made-up device. What the kernels do is held against an oracle in spec/cuda; here
 -- it is what a method does with dimensions, types, devices and mistakes.
-local backends = require 'farside.tensor.backend'
 local cuda = require 'farside.cuda'
-local libraries = require 'farside.cuda.library'
-local storages = require 'farside.tensor.storage'
+local devices = require 'spec.support.devices'
 local tensor = require 'farside.tensor'
 
-local DEVICE = 'cuda:5'
+local DEVICE = devices.make_up 'cuda:5'
 local nan = 0 / 0
-
-setup(function() backends.put(DEVICE, assert(libraries.open 'cpu')) end)
-
-teardown(function()
-  collectgarbage()
-  storages.forget(DEVICE)
-  backends.put(DEVICE, nil)
-end)
 
 local function lists(...)
   local all = { ... }
@@ -152,13 +142,5 @@ describe('a choice that cannot be', function()
     { 'names what is no tensor', function() return x.topk(3) end,
       'expected a tensor before the colon: write t:topk(...), got the number 3' },
   }
-  for _, case in ipairs(cases) do
-    it(case[1] .. ', at the line that asked for it', function()
-      local ok, problem = pcall(case[2])
-      assert.is_false(ok)
-      local place, text = problem:match '^(%S+:%d+): (.*)$'
-      assert.equal(case[3], text)
-      assert.truthy(place:find('tensor_select_spec.lua', 1, true))
-    end)
-  end
+  devices.refuses(cases)
 end)
