@@ -459,7 +459,7 @@ static int scheme_make(struct scheme *s, const struct kernel_view *out,
   const int64_t length = s->reduced.units, rows = s->kept.units;
   s->parts.length = static_cast<uint32_t>(length);
   s->parts.count = static_cast<double>(length);
-  const bool by_columns = kept.rank > 0 && kept.stride[1][0] == 1 && length > 1 &&
+  const bool by_columns = rows > 0 && kept.rank > 0 && kept.stride[1][0] == 1 && length > 1 &&
                           !(reduced.rank == 1 && reduced.stride[0][0] == 1);
   s->columns = by_columns ? static_cast<uint32_t>(kept.shape[0]) : 0;
   const int64_t size = dtype_size(in->dtype);
