@@ -58,6 +58,11 @@ describe('farside call', function()
     assert.equal('a b\n25\n{\n  "x": 1\n}\n', call.render({ 'a b', 25, { x = 1 } }, 3, false))
     assert.equal('["a b",25,null]\n', call.render({ 'a b', 25 }, 3, true))
     assert.equal('', call.render({}, 0, false))
+    local tensor = require 'farside.tensor'
+    local t, none = tensor.from { { 1, 2.5 }, { 0 / 0, -1 / 0 } }, tensor.empty { 2, 0 }
+    assert.equal(tostring(t) .. '\n{\n  "t": [true,false]\n}\n', call.render({ t, { t = tensor.from { true, false } } }, 2, false))
+    assert.equal('[[[1,2.5],["NaN","-Infinity"]],{"t":[[],[]]},7,4620693217682128896]\n', call.render({ t, { t = none },
+      tensor.full({}, 7), tensor.from({ 2 ^ 62 }, 'i64'):sum() + 2 ^ 53 }, 4, true))
   end)
 end)
 

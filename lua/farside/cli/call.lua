@@ -15,8 +15,8 @@ end
 
 local WORKLOAD = 100  -- the deploy script's calculator is not here
 
-M.description = 'Calls a function of a served deployment and prints its results, one a line: text as it is, anything else ' ..
-  'as JSON. An argument is NAME=VALUE or, by position, VALUE; a VALUE that is a number, true, false, null, or starts with ' ..
+M.description = 'Calls a function of a served deployment and prints its results, one a line: text as it is, tensors as ' ..
+  'print shows them, anything else as JSON. An argument is NAME=VALUE or, by position, VALUE; a VALUE that is a number, true, false, null, or starts with ' ..
   '", [ or {, is read as JSON, all else is text. Behind -- no word is an option.'
 M.epilog = [[
 Examples:
@@ -138,7 +138,11 @@ function M.render(results, count, as_json)
   for i = 1, count do
     local result = results[i]
     if result == nil then result = native.null end
-    lines[i] = type(result) == 'string' and not as_json and result or json.encode(result, not as_json)
+    if not as_json and (type(result) == 'string' or json.is_tensor(result)) then
+      lines[i] = tostring(result)
+    else
+      lines[i] = json.encode(result, not as_json)
+    end
   end
   if as_json then return '[' .. table.concat(lines, ',') .. ']\n' end
   return count > 0 and table.concat(lines, '\n') .. '\n' or ''

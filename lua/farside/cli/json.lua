@@ -216,8 +216,23 @@ local function join(parts, open, close, indent, inner)
   return open .. '\n' .. inner .. table.concat(parts, ',\n' .. inner) .. '\n' .. indent .. close
 end
 
+--- Whether a value is a tensor; the class is there if there is one.
+function M.is_tensor(value)
+  local Tensor = package.loaded['farside.tensor.class']
+  return Tensor ~= nil and Tensor.is(value)
+end
+
+--- The elements of a tensor as nested lists, of what table() returns, of so many dimensions.
+local function elements(value, rank)
+  if rank == 0 then return encode(value) end
+  local parts = {}
+  for i, element in ipairs(value) do parts[i] = elements(element, rank - 1) end
+  return '[' .. table.concat(parts, ',') .. ']'
+end
+
 function encode(value, indent)
   local kind = type(value)
+  if M.is_tensor(value) then return elements(value:table(), value:rank()) end
   if value == nil or value == native.null then return 'null' end
   if kind == 'boolean' then return tostring(value) end
   if kind == 'number' then return number(value) end
@@ -235,7 +250,7 @@ function encode(value, indent)
   return join(parts, '{', '}', indent, inner)
 end
 
---- The text of a value, keys sorted; `pretty`: over several lines.
+--- The text of a value, keys sorted, tensors as lists of their elements; `pretty`: over several lines.
 function M.encode(value, pretty)
   return encode(value, pretty and '' or nil)
 end
