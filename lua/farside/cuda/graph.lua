@@ -5,7 +5,8 @@
 --     graph:replay()   -- y holds the result of it
 --
 -- While it is written down nothing is computed, so the function cannot look at elements of what it makes. The graph keeps
--- every tensor that its launches use.
+-- every tensor that its launches use. The function had better not wait: others of this worker go on meanwhile, on their own
+-- streams, and a GPU refuses them what CUDA forbids beside a capture on the same thread, to take pinned memory for one.
 local Stream = require 'farside.cuda.stream'
 local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
