@@ -156,7 +156,6 @@ struct record {
   struct record *run;              // whose outcome it gets
   struct record *attached, *next;  // to a run
   struct payload *outcome;         // of a run: what its worker gave, or the first was told
-
   uint32_t flags;
   enum reader reader;
   struct credit credit;     // what is out
@@ -296,6 +295,8 @@ struct app {
   int64_t canary_at;                // the latest start of a failed deployment, or when it failed
   int64_t storm_from, storm_until;  // ages in which no process becomes ready
   struct record *waiting;           // the oldest in the queue, while a worker could take it
+  uint32_t waiting_seat;
+  double waiting_end;  // seconds that the call would have taken there, at most
   int64_t waiting_since;
 };
 
