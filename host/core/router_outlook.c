@@ -142,7 +142,7 @@ static void look(const struct router *router, struct deployment *deployment, uin
   outlook->answered_at = worker->answered_at;
   outlook->doubted = worker->degraded > 0;
   outlook->cold = worker->finished < COLD_CALLS ? 1 + 0.5 / (1 + (double)worker->finished) : 1;
-  outlook->standing = standing_of(worker);
+  outlook->standing = (uint8_t)standing_of(worker);
   look_for_room(worker, deployment->outlook_concurrency, outlook, now);
   deployment->free_places += outlook->serves && outlook->free;
 }

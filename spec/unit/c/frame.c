@@ -71,7 +71,7 @@ static struct message random_message(struct chance *chance, enum message_type ty
   if (t == MESSAGE_RECYCLE) m.resident = chance_number(chance);
   if (t == MESSAGE_START) m.worker = (uint32_t)chance_number(chance);
   if (t == MESSAGE_CANCEL) m.reason = (uint8_t)(1 + chance_below(chance, 3));
-  if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, 6);
+  if (t == MESSAGE_GOODBYE) m.reason = (uint8_t)chance_below(chance, PHASE_GPU_LOST + 1);
   if (t == MESSAGE_GOODBYE) m.code = (int32_t)chance_next(chance);
   if (t == MESSAGE_HELLO) m.role = (uint8_t)(1 + chance_below(chance, 5));
   if (t == MESSAGE_HELLO) m.limit = (uint32_t)chance_number(chance);

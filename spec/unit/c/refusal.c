@@ -301,8 +301,8 @@ static void refuses_other_ranges(void) {
   EXPECT_EQUAL(FRAME_OK, judge_frame(CONTENT("\x95\x09\xc4\x10"
                                              "0123456789abcdef\1\1\3"))
                              .result);
-  EXPECT_EQUAL(FRAME_OK, judge_frame(CONTENT("\x93\x14\xff\5")).result);
-  expect_bad(judge_frame(CONTENT("\x93\x14\xff\6")), "type", -1);
+  EXPECT_EQUAL(FRAME_OK, judge_frame(CONTENT("\x93\x14\xff\x09")).result);
+  expect_bad(judge_frame(CONTENT("\x93\x14\xff\x0a")), "type", -1);
   expect_bad(judge_frame(CONTENT("\x93\x14\xce\x80\0\0\0\5")), "type", -1);
   expect_bad(judge_frame(CONTENT("\x93\x12\0\xff")), "type", -1);
   EXPECT_EQUAL(FRAME_OK, judge_frame(CONTENT("\x93\x12\0\0")).result);
