@@ -42,8 +42,12 @@ return { app = app, where = where, fine = fine, exp = exp, caught = caught, not_
   stubborn = stubborn, full = full, nap = nap, twice = twice }
 ]]
 
+-- How soon a worker is gone is measured here: the thread sanitizer is not to hold it for a second more.
+local TSAN = (os.getenv 'TSAN_OPTIONS' or '') .. ':atexit_sleep_ms=0'
+
 local function environment(script, devices)
-  return { FARSIDE_KERNELS = STUB, KERNEL_STUB = script, CUDA_VISIBLE_DEVICES = devices or '0', NO_COLOR = '1' }
+  return { FARSIDE_KERNELS = STUB, KERNEL_STUB = script, CUDA_VISIBLE_DEVICES = devices or '0', NO_COLOR = '1',
+    TSAN_OPTIONS = TSAN }
 end
 
 -- A program that runs workers and says on stderr how they ended.
