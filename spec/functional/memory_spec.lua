@@ -68,7 +68,7 @@ describe('R7: a router whose memory fills', function()
   after_each(host.clean)
 
   it('lets in no further clients at 80 %, takes no calls at 90 %, and goes on when it has room again', function()
-    local process, path = serve '20M'
+    local process, path = serve '20MiB'
     local peer, request = client(path), operator(path)
     assert.equal(20 * MiB, request('status').memory_budget)
     assert.equal(0, request('status').memory_step)
@@ -95,7 +95,7 @@ describe('R7: a router whose memory fills', function()
   end)
 
   it('cuts who has most to read and does not, and spares the others', function()
-    local process, path = serve '24M'
+    local process, path = serve '24MiB'
     local lazy, lazier, other, request = client(path), client(path), client(path), operator(path)
     lazy:call(1, kBig, { 6 * MiB })
     host.eventually(function() return request('status').memory > 5 * MiB end, 20, 'its result waits for it')
@@ -113,7 +113,7 @@ describe('R7: a router whose memory fills', function()
   end)
 
   it('says what it holds in its metrics', function()
-    local _, path = serve '20M'
+    local _, path = serve '20MiB'
     client(path)
     local text = operator(path) 'metrics'
     assert.truthy(text:find '\nfarside_memory_budget_bytes 20971520\n')
@@ -122,11 +122,11 @@ describe('R7: a router whose memory fills', function()
   end)
 
   it('takes sizes as a person writes them, and no others', function()
-    for _, size in ipairs { '10K', '1X', 'M', '-1G', '0', '9999999999T' } do
+    for _, size in ipairs { '10KiB', '1X', '4G', 'MiB', '-1GiB', '0', '9999999999TiB' } do
       local run = host.run_program({ host.farside, 'serve', '--memory=' .. size, host.script('deploy.lua', kDeploy) },
         { env = environment(), cwd = host.folder() })
       assert.equal(64, run.code)
-      assert.truthy(run.err:find('expected a size of 1M at least, such as 512M or 4G, got ' .. size, 1, true), run.err)
+      assert.truthy(run.err:find('expected a size of 1MiB at least, such as 512MiB or 4GiB, got ' .. size, 1, true), run.err)
     end
   end)
 end)

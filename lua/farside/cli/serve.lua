@@ -146,26 +146,20 @@ function M.declare(parser)
   parser:argument('scripts', 'The deploy scripts.'):argname 'SCRIPT':args '+'
   parser:option('--listen', 'Listen there instead; for one deployment.'):argname 'unix:PATH'
   parser:option('--record', 'Write the calls that end into a file, which farside simulate reads.'):argname 'FILE'
-  parser:option('--memory', 'Hold at most so many bytes of arguments and results (512M, 4G); default: half of the memory there is.')
+  parser:option('--memory', 'Hold at most so many bytes of arguments and results (512MiB, 4GiB); default: half of the memory there is.')
     :argname 'SIZE'
   parser:option('--metrics', 'Also answer GET /metrics and /healthz over HTTP at this loopback address, for Prometheus.')
     :argname 'ADDRESS:PORT'
 end
 
-local UNITS = { [''] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30, T = 2 ^ 40 }
-local LEAST = 2 ^ 20
-
---- A size as a person writes it, in bytes; nil: it is none, or too small to serve with.
-local function size_of(text)
-  local number, unit = text:match '^(%d+%.?%d*)([KMGT]?)$'
-  local bytes = number and math.floor(tonumber(number) * UNITS[unit])
-  return bytes and bytes >= LEAST and bytes <= 2 ^ 53 and bytes or nil
-end
+local LEAST = 2 ^ 20  -- bytes to serve with
 
 function M.run(given)
   if given.memory then
-    local bytes = size_of(given.memory)
-    if not bytes then return USAGE, ('--memory: expected a size of 1M at least, such as 512M or 4G, got %s'):format(given.memory) end
+    local bytes = check.bytes(given.memory)
+    if not bytes or bytes < LEAST then
+      return USAGE, ('--memory: expected a size of 1MiB at least, such as 512MiB or 4GiB, got %s'):format(given.memory)
+    end
     given.memory = bytes
   end
   if given.listen and not given.listen:find '^unix:/.' then
