@@ -10,6 +10,7 @@
 --     manifest = text 'farside bundle 1', u32 count, then by name: text name, u64 size, text hash of the file
 --     text     = u32 length, bytes                                                 all numbers big-endian
 local native = require 'farside.native'
+local read_file = require 'farside.read_file'
 
 local M = {}
 
@@ -23,13 +24,6 @@ end
 
 local function text(bytes)
   return u32(#bytes) .. bytes
-end
-
-local function read(path)
-  local file = io.open(path, 'rb')
-  local source = file and file:read '*a'
-  if file then file:close() end
-  return source
 end
 
 --- A source without the lines that do not count.
@@ -97,7 +91,7 @@ function M.files(script, cwd)
   local files, queue, first = {}, { { path = script, name = base } }, 1
   while queue[first] and first <= FILES_MOST do
     local path, name = queue[first].path, queue[first].name
-    local source = not files[name] and read(path)
+    local source = not files[name] and read_file(path)
     first = first + 1
     if source then
       local counted = M.counted(source)

@@ -3,6 +3,7 @@
 -- changed counts as not there. A cache that cannot be used is no error, and a file that came to be is whole: it is written under
 -- another name first.
 local native = require 'farside.native'
+local read_file = require 'farside.read_file'
 
 local M = {}
 
@@ -22,20 +23,12 @@ local function path_of(key, extension)
   return folder and ('%s/%s.%s'):format(folder, key, extension)
 end
 
-local function read(path)
-  local file = io.open(path, 'rb')
-  if not file then return nil end
-  local text = file:read '*a'
-  file:close()
-  return text
-end
-
 --- What is kept under a key; nil: nothing that is whole.
 ---@return string? bytes
 ---@return string? path of the file, which has a checksum behind the bytes
 function M.get(key, extension)
   local path = path_of(key, extension)
-  local text = path and read(path)
+  local text = path and read_file(path)
   if not text or #text < TRAILER then return nil end
   local bytes = text:sub(1, -TRAILER - 1)
   if text:sub(-TRAILER) ~= WORD .. native.sha256(bytes) then return nil end

@@ -1,5 +1,7 @@
 --- What compilers say of a user's kernels, told with the lines of the user's own text: those of the source string, and those
 -- of the script in which it stands, where it can be found there.
+local read_file = require 'farside.read_file'
+
 local M = {}
 
 local MOST = 8             -- errors that are told
@@ -14,10 +16,7 @@ end
 -- Where the source stands ----------------------------------------------------------------------------------------------
 
 local function read(path)
-  local file = io.open(path, 'rb')
-  if not file then return nil end
-  local text = file:read '*a'
-  file:close()
+  local text = read_file(path)
   return text and text:gsub('\r\n?', '\n')
 end
 

@@ -1,14 +1,9 @@
 --- The user's own headers that a source includes: what is compiled depends on them as on the source.
+local read_file = require 'farside.read_file'
+
 local M = {}
 
 local MOST = 1000  -- files
-
-local function read(path)
-  local file = io.open(path, 'rb')
-  local text = file and file:read '*a'  -- nil: a folder
-  if file then file:close() end
-  return text
-end
 
 --- The folders in which compilers look: the working directory, and those that options name.
 local function folders_of(options)
@@ -31,7 +26,7 @@ function M.texts(source, options)
       local paths = name:find '^/' and { name } or { own .. '/' .. name }
       for i, folder in ipairs(name:find '^/' and {} or folders) do paths[i + 1] = folder .. '/' .. name end
       for _, path in ipairs(paths) do
-        local found = not seen[path] and count < MOST and read(path)
+        local found = not seen[path] and count < MOST and read_file(path)
         seen[path] = true
         if found then
           count = count + 1

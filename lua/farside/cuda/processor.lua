@@ -5,6 +5,7 @@ local diagnostics = require 'farside.cuda.diagnostics'
 local ffi = require 'ffi'
 local headers = require 'farside.cuda.headers'
 local native = require 'farside.native'
+local read_file = require 'farside.read_file'
 
 local M = {}
 
@@ -94,13 +95,6 @@ local function write(path, text)
   assert(file:close())
 end
 
-local function read(path)
-  local file = io.open(path, 'rb')
-  local text = file and file:read '*a' or ''
-  if file then file:close() end
-  return text
-end
-
 --- The names of the headers that the library brings.
 local function header_names(library)
   local names, i = {}, 0
@@ -143,7 +137,7 @@ local function compile(what, library, compiler, folder, path)
   local made, log = path 'kernels.so', path 'log'
   local command = ('%s %s %s -I%s -o %s %s >%s 2>&1'):format(compiler, FLAGS, arguments, quote(folder), quote(made),
     quote(folder .. '/kernels.cc'), quote(log))
-  if not shell(command) then error(diagnostics.describe(what, compiler, read(log)), 0) end
+  if not shell(command) then error(diagnostics.describe(what, compiler, read_file(log) or ''), 0) end
   return made
 end
 
@@ -161,7 +155,7 @@ local function build(what, library, key)
   end
   return in_folder(function(folder, path)
     local made = compile(what, library, compiler, folder, path)
-    return open(cache.put(key, 'so', read(made)) or made)
+    return open(cache.put(key, 'so', assert(read_file(made))) or made)
   end)
 end
 
