@@ -95,7 +95,8 @@ bool gate_is_held(const struct gate *gate, int64_t now) {
 enum gate_verdict gate_message(struct gate *gate, const struct message *message,
                                struct hello *hello, const char **why, int64_t now) {
   enum gate_verdict verdict = GATE_REFUSE;
-  *why = NULL;
+  bool is_let_in = gate->state == GATE_CLIENT || gate->state == GATE_OPERATOR;
+  *why = "nothing is expected after a refusal";
   if (gate->state == GATE_HELLO) {
     verdict = greet(message, hello, why);
   } else if (gate->state == GATE_CLIENT) {
@@ -108,7 +109,7 @@ enum gate_verdict gate_message(struct gate *gate, const struct message *message,
     *why = "an operator sends REQUEST";
     if (message->type == MESSAGE_REQUEST) verdict = GATE_ANSWER;
   }
-  if (message->type == MESSAGE_PONG && gate->state != GATE_HELLO) verdict = GATE_IGNORE;
+  if (message->type == MESSAGE_PONG && is_let_in) verdict = GATE_IGNORE;
   if (verdict == GATE_REFUSE) {
     gate->state = GATE_CLOSED;
     gate->due = INT64_MAX;

@@ -291,7 +291,7 @@ describe('farside serve', function()
     local status
     host.eventually(function()
       _, status = request 'status'
-      return status.deployments[1].ready > 0 and status.deployments[1].decision:find 'min_load'
+      return status.deployments[1].ready > 0 and (status.deployments[1].decision or ''):find 'min_load'
     end, 15, 'it has decided')
     status = status.deployments[1]
     assert.same({ 1, 0, 1, 1 }, { status.ready, status.parked, status.workers_wanted, status.active_wanted })

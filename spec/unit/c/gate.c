@@ -63,6 +63,15 @@ static void lets_each_role_say_what_is_its_own(void) {
   }
 }
 
+static void lets_nothing_pass_after_a_refusal(void) {
+  struct post post = post_open();
+  judge(&post, MESSAGE_CALL, ROLE_CLIENT, NULL);
+  for (int type = MESSAGE_HELLO; type < MESSAGE_TYPES; type++) {
+    EXPECT_EQUAL(GATE_REFUSE, judge(&post, (enum message_type)type, ROLE_CLIENT, NULL));
+    EXPECT(post.why && post.gate.state == GATE_CLOSED);
+  }
+}
+
 static void greets_clients_and_operators_alone(void) {
   for (int role = ROLE_CLIENT; role <= ROLE_ROUTER; role++) {
     struct post post = post_open();
@@ -215,6 +224,7 @@ static void finds_the_nearest_word(void) {
 }
 
 static const struct check checks[] = {
+    {"lets nothing pass after a refusal", lets_nothing_pass_after_a_refusal},
     {"lets each role say what is its own", lets_each_role_say_what_is_its_own},
     {"greets clients and operators alone", greets_clients_and_operators_alone},
     {"refuses names that do not fit", refuses_names_that_do_not_fit},
