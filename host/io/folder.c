@@ -45,6 +45,21 @@ static int make_own(const char *path, char *why, size_t size) {
   return -EPERM;
 }
 
+// Whether nobody but this user and root can put another folder in the place of one in it.
+static int check_parent(const char *path, char *why, size_t size) {
+  struct stat status;
+  if (stat(path, &status)) return fail(errno, path, why, size);
+  bool is_ours = status.st_uid == geteuid() || status.st_uid == 0;
+  bool is_kept = !(status.st_mode & S_IWOTH) || (status.st_mode & S_ISVTX);
+  if (is_ours && is_kept) return 0;
+  snprintf(
+      why, size,
+      "the folder %s: expected to belong to user %u or root and not to be writable to all, got "
+      "user %u and mode %04o",
+      path, (unsigned)geteuid(), (unsigned)status.st_uid, (unsigned)status.st_mode & 07777);
+  return -EPERM;
+}
+
 int folder_cache(char *path, size_t size, char *why, size_t why_size) {
   const char *cache = path_in("XDG_CACHE_HOME"), *home = path_in("HOME");
   if (!cache && !home) {
@@ -54,6 +69,7 @@ int folder_cache(char *path, size_t size, char *why, size_t why_size) {
   int length = cache ? snprintf(path, size, "%s", cache) : snprintf(path, size, "%s/.cache", home);
   if (!fits(length, size)) return fail(ENAMETOOLONG, cache ? cache : home, why, why_size);
   int error = make(path, why, why_size);
+  if (!error) error = check_parent(path, why, why_size);
   static const char *const names[] = {"/farside", "/kernels"};
   for (size_t i = 0; !error && i < 2; i++) {
     length += snprintf(path + length, size - (size_t)length, "%s", names[i]);

@@ -35,7 +35,7 @@ end
 --- The names of the compiled kernels in it.
 function M:kernels()
   local names = {}
-  for name in self:run('ls $folder/farside/kernels 2>/dev/null'):gmatch '[^\n]+' do names[#names + 1] = name end
+  for name in self:run('ls $folder/farside/kernels 2>/dev/null | grep -vx lock'):gmatch '[^\n]+' do names[#names + 1] = name end
   return names
 end
 

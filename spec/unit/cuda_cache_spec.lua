@@ -1,13 +1,21 @@
 --- Where compiled kernels are kept between processes.
 local Folder = require 'spec.support.folder'
 local cache = require 'farside.cuda.cache'
+local host = require 'spec.support.host'
 local native = require 'farside.native'
 
 describe('the cache of kernels', function()
   local folder
+  local stderr, written = io.stderr, {}
 
+  -- What is said on stderr is kept: it is said once in a process.
+  setup(function() rawset(io, 'stderr', { write = function(_, text) written[#written + 1] = text end }) end)
+  teardown(function() rawset(io, 'stderr', stderr) end)
   before_each(function() folder = Folder.new() end)
-  after_each(function() folder:close() end)
+  after_each(function()
+    host.clean()
+    folder:close()
+  end)
 
   local KEY = cache.key('source', 'sm_90')
 
@@ -61,6 +69,38 @@ describe('the cache of kernels', function()
     end)
   end
 
+  for what, script in pairs {
+    ['that others may write to'] = 'chmod 0666 $f',
+    ['that a group may write to'] = 'chmod 0620 $f',
+    ['that is a link'] = 'mv $f whole && ln -s whole $f',
+    ['that is a fifo'] = 'rm $f && mkfifo $f',
+    ['that is a folder'] = 'rm $f && mkdir $f',
+  } do
+    it('does not give back a file ' .. what, function()
+      cache.put(KEY, 'so', 'x')
+      change(script)
+      assert.is_nil(cache.get(KEY, 'so'))
+    end)
+  end
+
+  it('does not give back a file of somebody else', function()
+    if folder:run 'id -u' ~= '0' then pending 'only root can give files away' end
+    cache.put(KEY, 'so', 'x')
+    change 'chown 65534 $f'
+    assert.is_nil(cache.get(KEY, 'so'))
+    assert.truthy(cache.put(KEY, 'so', 'x'))
+    assert.equal('x', (cache.get(KEY, 'so')))
+  end)
+
+  it('writes files that others may not write to, whatever the umask', function()
+    local process = host.run_program({ 'sh', '-c', 'umask 0; exec "$0" "$@"', host.farside, 'run', host.script('put.lua', [[
+      local cache = require 'farside.cuda.cache'
+      print((cache.put(cache.key 'k', 'so', 'bytes')))
+      print((cache.get(cache.key 'k', 'so')))]]) }, { env = { XDG_CACHE_HOME = folder.path } })
+    assert.equal('bytes', process.out:match '\n(.*)\n$', process.err)
+    assert.equal('600', folder:run 'stat -c %a $folder/farside/kernels/*.so')
+  end)
+
   it('is not used when others may write to it', function()
     cache.put(KEY, 'so', 'x')
     folder:run 'chmod 0777 $folder/farside/kernels'
@@ -75,6 +115,153 @@ describe('the cache of kernels', function()
     folder:run 'mkdir -m 0700 $folder/elsewhere $folder/farside && ln -s $folder/elsewhere $folder/farside/kernels'
     assert.is_nil(cache.put(KEY, 'so', 'x'))
     assert.equal('', folder:run 'ls $folder/elsewhere')
+  end)
+
+  it('is not used in a folder in which others may put another in its place, and says so once', function()
+    folder:run 'chmod 0777 $folder'
+    assert.is_nil(cache.put(KEY, 'so', 'x'))
+    assert.is_nil(cache.get(KEY, 'so'))
+    local _, why = native.cache_folder()
+    assert.truthy(why:find('expected to belong to user %d+ or root and not to be writable to all, got user %d+ and mode 0777$'), why)
+    assert.same({ 1, true }, { #written,
+      written[1]:find('farside: compiled kernels are not kept for the next process: the folder ', 1, true) == 1 })
+    folder:run 'chmod 1777 $folder'
+    assert.truthy(cache.put(KEY, 'so', 'x'))
+  end)
+
+  describe('that has grown too large', function()
+    local MOST = cache.MOST_BYTES
+    after_each(function() cache.MOST_BYTES = MOST end)
+
+    -- Puts files of 1 KiB that were last used so many days ago.
+    local function put(days)
+      for name, age in pairs(days) do
+        local path = cache.put(cache.key(name), 'so', ('x'):rep(1024 - 72))
+        folder:run(("touch -d '%d days ago' %s"):format(age, path))
+      end
+    end
+
+    local function names()
+      local found = {}
+      for _, name in ipairs { 'a', 'b', 'c', 'd', 'e' } do
+        if folder:run(('ls $folder/farside/kernels/%s.so 2>/dev/null'):format(cache.key(name))) ~= '' then found[#found + 1] = name end
+      end
+      return table.concat(found)
+    end
+
+    it('loses what was not used for longest', function()
+      put { a = 3, b = 5, c = 1, d = 4 }
+      cache.MOST_BYTES = 3 * 1024
+      put { e = 0 }
+      assert.equal('ace', names())
+    end)
+
+    it('knows what was used last', function()
+      put { a = 3, b = 5, c = 1 }
+      cache.get(cache.key 'b', 'so')
+      cache.MOST_BYTES = 2 * 1024
+      put { d = 0 }
+      assert.equal('bd', names())
+    end)
+
+    it('keeps the newest even if that alone is too large', function()
+      put { a = 3 }
+      cache.MOST_BYTES = 100
+      put { b = 0 }
+      assert.equal('b', names())
+    end)
+
+    it('loses what processes have left that ended while they wrote, and nothing that is not its own', function()
+      put { a = 3 }
+      change 'touch -d "9 days ago" notes.txt && head -c 9999 /dev/zero >$f.Kx81ba && touch -d "9 days ago" $f.Kx81ba'
+      cache.MOST_BYTES = 2 * 1024
+      put { b = 0 }
+      assert.equal('ab', names())
+      assert.equal('notes.txt', folder:run 'cd $folder/farside/kernels && ls | grep -vx -e lock -e ".*\\.so"')
+    end)
+
+    it('stays as it is while another process removes files', function()
+      put { a = 3 }
+      cache.MOST_BYTES = 100
+      local lock = native.cache_lock(folder.path .. '/farside/kernels', 0, 0)
+      put { b = 0 }
+      native.cache_unlock(lock)
+      assert.equal('ab', names())
+    end)
+  end)
+
+  describe('in which several make the same', function()
+    local PATIENCE = cache.PATIENCE
+    after_each(function() cache.PATIENCE = PATIENCE end)
+
+    -- A process that makes it: says so, and goes on when there is a file `go`.
+    local MAKER = [[
+      local cache = require 'farside.cuda.cache'
+      io.stdout:setvbuf 'no'
+      local made = false
+      local bytes = cache.alone(cache.key(arg[1]), function()
+        local kept = cache.get(cache.key(arg[1]), 'so')
+        if kept then return kept end
+        made = true
+        print 'makes'
+        if arg[2] == 'hang' then os.execute 'while :; do sleep 0.01; [ -e $XDG_CACHE_HOME/go ] && exit; done' end
+        cache.put(cache.key(arg[1]), 'so', 'bytes')
+        return 'bytes'
+      end)
+      print(bytes, made)]]
+
+    local function start(...)
+      return host.start(host.script('maker.lua', MAKER), { args = { ... }, env = { XDG_CACHE_HOME = folder.path } })
+    end
+
+    it('lets one make it, for which the others wait', function()
+      local first = start('k', 'hang')
+      first:wait_for 'makes'
+      local others = { start 'k', start 'k' }
+      local other_key = start 'other'  -- is not held up
+      other_key:wait(20)
+      folder:run 'touch $folder/go'
+      first:wait(20)
+      for _, other in ipairs(others) do
+        other:wait(20)
+        assert.equal('bytes\tfalse\n', other.out, other.err)
+      end
+      assert.same({ 'makes\nbytes\ttrue\n', 'makes\nbytes\ttrue\n' }, { first.out, other_key.out })
+    end)
+
+    it('goes on with the next when one is killed', function()
+      local first = start('k', 'hang')
+      first:wait_for 'makes'
+      local second = start 'k'
+      first:kill(9)
+      second:wait(20)
+      folder:run 'touch $folder/go'
+      assert.equal('makes\nbytes\ttrue\n', second.out, second.err)
+    end)
+
+    it('goes on with the next when one raises', function()
+      local problem = {}
+      local ok, raised = pcall(cache.alone, KEY, function() error(problem) end)
+      assert.same({ false, true }, { ok, raised == problem })
+      cache.PATIENCE = 3600
+      assert.equal(5, cache.alone(KEY, function() return 5 end))
+    end)
+
+    it('waits for one that hangs for a while only', function()
+      local result = cache.alone(KEY, function()
+        cache.PATIENCE = 0.02
+        return cache.alone(KEY, function() return 'made nevertheless' end)
+      end)
+      assert.equal('made nevertheless', result)
+    end)
+
+    it('does without locks where there can be none', function()
+      Folder.set_variable('XDG_CACHE_HOME', '/dev/null/cache')
+      assert.equal(5, cache.alone(KEY, function() return 5 end))
+      Folder.set_variable('XDG_CACHE_HOME', folder.path)
+      folder:run 'mkdir -m 0700 -p $folder/farside/kernels/lock'
+      assert.equal(5, cache.alone(KEY, function() return 5 end))
+    end)
   end)
 
   it('is missed without an error where there can be none', function()

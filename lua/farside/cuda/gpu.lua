@@ -19,15 +19,17 @@ local function code_of(what, compiler, architecture)
   local extension = architecture:find '^sm_' and 'cubin' or 'ptx'
   local key = cache.key('nvrtc', compiler.version, architecture, nvrtc.PRELUDE, what.name, what.source,
     headers.texts(what.source, what.options), unpack(what.options))
-  local code = cache.get(key, extension)
-  if code then return code end
-  local log
-  code, log = compiler:compile(what.source, what.name, architecture, what.options)
-  if not code then
-    error(diagnostics.describe(what, ('NVRTC %s for %s'):format(compiler.version, architecture), log), 0)
+  local function make()
+    local kept = cache.get(key, extension)
+    if kept then return kept end
+    local code, log = compiler:compile(what.source, what.name, architecture, what.options)
+    if not code then
+      error(diagnostics.describe(what, ('NVRTC %s for %s'):format(compiler.version, architecture), log), 0)
+    end
+    cache.put(key, extension, code)
+    return code
   end
-  cache.put(key, extension, code)
-  return code
+  return cache.get(key, extension) or cache.alone(key, make)
 end
 
 --- Compiles a source and loads its kernels.

@@ -141,10 +141,15 @@ local function compile(what, library, compiler, folder, path)
   return made
 end
 
-local function open(path)
+--- Opens a compiled library; nil: it is gone, or cannot be opened there.
+local function try_open(path)
   local ok, made = pcall(ffi.load, path)
-  if not ok then error(('kernels compiled for the processor cannot be opened: %s'):format(made), 0) end
-  return made
+  return ok and made or nil, made
+end
+
+local function open_kept(key)
+  local _, path = cache.get(key, 'so')
+  return path and try_open(path)
 end
 
 local function build(what, library, key)
@@ -155,7 +160,11 @@ local function build(what, library, key)
   end
   return in_folder(function(folder, path)
     local made = compile(what, library, compiler, folder, path)
-    return open(cache.put(key, 'so', assert(read_file(made))) or made)
+    local kept = cache.put(key, 'so', assert(read_file(made)))
+    local opened, problem = kept and try_open(kept)
+    if not opened then opened, problem = try_open(made) end
+    if not opened then error(('%s: compiled for the processor it cannot be opened: %s'):format(what.name, problem), 0) end
+    return opened
   end)
 end
 
@@ -198,8 +207,7 @@ function M.build(what, backend)
   local library = backend.library
   local key = cache.key('processor', FLAGS, jit.arch, os.getenv 'CXX' or '', header_texts(library), what.name, what.source,
     headers.texts(what.source, what.options), unpack(what.options))
-  local _, path = cache.get(key, 'so')
-  return kernels_of(path and open(path) or build(what, library, key))
+  return kernels_of(open_kept(key) or cache.alone(key, function() return open_kept(key) or build(what, library, key) end))
 end
 
 return M
