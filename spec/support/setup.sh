@@ -35,7 +35,14 @@ setup_need_examples() {
   setup_need libpng16-16 luajit -e 'require("ffi").load("libpng16.so.16")'
 }
 
+# The msgpack codecs of others, to compare ours with.
+setup_need_codecs() {
+  setup_need lua-mpack test -e /usr/lib/x86_64-linux-gnu/lua/5.1/mpack.so
+  setup_need lua-messagepack test -e /usr/share/lua/5.1/MessagePack.lua
+}
+
 setup_need_specs() {
+  setup_need_codecs
   setup_need libopenblas0-pthread setup_library libopenblas.so.0
   setup_need lua-busted test -e "$(setup_busted)"
   setup_need luarocks command -v luarocks
