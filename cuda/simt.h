@@ -10,8 +10,8 @@
 //                              it meets a barrier:        the others become fibers too
 //
 // A block of one thread has no fiber at all. Barriers that some threads of a block do not reach end
-// the process, with a message that names kernel and thread. A library made with this header is not
-// to be unloaded (link with -z nodelete): the pool's threads sleep in it.
+// the process, with a message that names kernel, thread and barrier. A library made with this header
+// is not to be unloaded (link with -z nodelete): the pool's threads sleep in it.
 //
 //   SIMT_LAUNCH(kernel, grid, block, shared bytes, stream, arguments...);
 //       a template with commas goes in parentheses
@@ -37,6 +37,7 @@ static inline int simt_last_error() {
 #else  // the processor
 
 #include "simt_run.h"
+#include "simt_stream.h"
 
 #define __global__ __attribute__((noinline))
 #define __device__
@@ -133,8 +134,8 @@ static inline int simt_last_error() {
   return error;
 }
 
-inline void __syncthreads() {
-  simt::barrier();
+inline void __syncthreads(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+  simt::barrier({file, line});
 }
 inline void __syncwarp(uint32_t mask = ~0u) {
   simt::ballot(mask, true);

@@ -338,30 +338,33 @@ inline unsigned __activemask() {
   return ~0u;
 }
 [[noreturn]] inline void __trap() {
-  abort();
+  simt::fail("traps");
 }
 
 namespace simt {
 
 // How many threads of the block say yes, told to all of them.
-inline int count_block(bool yes) {
+inline int count_block(bool yes, place where) {
   static thread_local int count;
-  barrier();
+  barrier(where);
   if (here.current == 0) count = 0;
-  barrier();
+  barrier(where);
   count += yes;
-  barrier();
+  barrier(where);
   return count;
 }
 
 }  // namespace simt
 
-inline int __syncthreads_count(int yes) {
-  return simt::count_block(yes != 0);
+inline int __syncthreads_count(int yes, const char *file = __builtin_FILE(),
+                               int line = __builtin_LINE()) {
+  return simt::count_block(yes != 0, {file, line});
 }
-inline int __syncthreads_or(int yes) {
-  return simt::count_block(yes != 0) != 0;
+inline int __syncthreads_or(int yes, const char *file = __builtin_FILE(),
+                            int line = __builtin_LINE()) {
+  return simt::count_block(yes != 0, {file, line}) != 0;
 }
-inline int __syncthreads_and(int yes) {
-  return simt::count_block(yes == 0) == 0;
+inline int __syncthreads_and(int yes, const char *file = __builtin_FILE(),
+                             int line = __builtin_LINE()) {
+  return simt::count_block(yes == 0, {file, line}) == 0;
 }

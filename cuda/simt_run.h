@@ -1,5 +1,5 @@
-// How blocks run on the processor: fibers, barriers, a pool of threads, streams. Part of simt.h,
-// which says what it is for.
+// How blocks run on the processor: fibers, barriers, a pool of threads. Part of simt.h, which says
+// what it is for.
 #pragma once
 
 #include <math.h>
@@ -12,10 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <tuple>
-#include <type_traits>
-#include <utility>
 
 #ifndef __has_feature
 #define __has_feature(x) 0
@@ -97,12 +93,19 @@ inline void make_context(context *made, char *stack, void (*entry)()) {
 
 enum state : unsigned char { RUNS, WAITS_FOR_BLOCK, WAITS_FOR_WARP, ENDED };
 
+// A line of a source.
+struct place {
+  const char *file;
+  int line;
+};
+
 struct fiber {
   context at;
   uint3 thread;
   enum state state;
-  void *shadow;  // of its stack, for the address sanitizer
-  void *twin;    // for the thread sanitizer
+  place barrier;  // where it waits
+  void *shadow;   // of its stack, for the address sanitizer
+  void *twin;     // for the thread sanitizer
 };
 
 // What lanes of a warp are in. A lane that waits has said which lanes it meets, and from which of
@@ -180,13 +183,25 @@ inline void release(char *) {}
 inline void acquire(char *) {}
 #endif
 
-// Ends the process. `other` is a thread that does otherwise than the one that runs.
-[[noreturn]] SIMT_UNSEEN inline void diverged(const char *what, unsigned other) {
+// Ends the process, with one line that says which thread does what. `where`: at which barrier, or
+// NULL.
+[[noreturn]] SIMT_UNSEEN inline void fail(const char *what, const place *where = nullptr) {
   host &h = here;
-  uint3 t = h.thread, o = h.fibers ? h.fibers[other].thread : uint3{0, 0, 0};
-  fprintf(stderr, "simt: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s thread (%u,%u,%u)\n",
-          h.launch->kernel, h.at.x, h.at.y, h.at.z, t.x, t.y, t.z, what, o.x, o.y, o.z);
+  uint3 t = h.thread;
+  char barrier[300] = "";
+  if (where) snprintf(barrier, sizeof barrier, " (the barrier: %s:%d)", where->file, where->line);
+  fprintf(stderr, "simt: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s%s\n", h.launch->kernel,
+          h.at.x, h.at.y, h.at.z, t.x, t.y, t.z, what, barrier);
   abort();
+}
+
+// The same for a thread that another one does otherwise than.
+[[noreturn]] SIMT_UNSEEN inline void diverged(const char *what, unsigned other,
+                                              const place *where = nullptr) {
+  uint3 o = here.fibers ? here.fibers[other].thread : uint3{0, 0, 0};
+  char text[200];
+  snprintf(text, sizeof text, "%s thread (%u,%u,%u)", what, o.x, o.y, o.z);
+  fail(text, where);
 }
 
 // From the fiber that runs to the one that runs the block.
@@ -278,13 +293,14 @@ SIMT_UNSEEN inline void make_fibers(unsigned size) {
 
 // ---- Barriers.
 
-SIMT_UNSEEN inline void barrier() {
+SIMT_UNSEEN inline void barrier(place where) {
   host &h = here;
   if (h.size == 1) return;
-  if (h.alone) diverged("waits at a barrier that was not met by", 0);
+  if (h.alone) diverged("waits at a barrier that was not met by", 0, &where);
   char *order = &h.order_block[h.barriers % 2];
   release(order);
   h.fibers[h.current].state = WAITS_FOR_BLOCK;
+  h.fibers[h.current].barrier = where;
   ++h.waiting;
   leave_fiber();
   acquire(order);
@@ -361,11 +377,12 @@ SIMT_UNSEEN inline void open_barrier() {
   if (h.fibers[waits].state == WAITS_FOR_WARP) {
     diverged("waits for lanes of its warp that do not come, unlike", ended < h.size ? ended : 0);
   }
-  if (ended < h.size) diverged("waits at a barrier, without which ended", ended);
+  const place *where = &h.fibers[waits].barrier;
+  if (ended < h.size) diverged("waits at a barrier, without which ended", ended, where);
   for (unsigned i = 0; i < h.size; ++i) {
     if (h.fibers[i].state != WAITS_FOR_BLOCK) ended = i;
   }
-  diverged("waits at a barrier, unlike", ended);
+  diverged("waits at a barrier, unlike", ended, where);
 }
 
 SIMT_UNSEEN inline void run_fibers() {
@@ -535,61 +552,6 @@ inline void run_grid(const struct launch &launch) {
   }
   run_helped(launch, count, wanted);
   pthread_mutex_unlock(&helpers.turn);
-}
-
-// ---- Streams. A stream does at once what is put on it, unless it is being captured: then that is
-// kept in a graph.
-
-struct work {
-  void (*run)(work *);
-  void (*free)(work *);
-  work *next;
-};
-
-struct graph {
-  work *first, **last;
-};
-
-struct stream {
-  graph *captured;
-};
-
-inline void append(stream *s, work *w) {
-  w->next = nullptr;
-  *s->captured->last = w;
-  s->captured->last = &w->next;
-}
-
-/// Runs `f` now, or keeps it if the stream is being captured.
-template <class F>
-void put(void *where, const F &f) {
-  stream *s = static_cast<stream *>(where);
-  if (!s || !s->captured) {
-    f();
-    return;
-  }
-  struct kept : work {
-    F f;
-    explicit kept(const F &g) : work(), f(g) {}
-  };
-  kept *k = new kept(f);
-  k->run = [](work *w) { static_cast<kept *>(w)->f(); };
-  k->free = [](work *w) { delete static_cast<kept *>(w); };
-  append(s, k);
-}
-
-template <class... P, class... A>
-void start(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-           void *where, A &&...arguments) {
-  std::tuple<std::decay_t<P>...> values(static_cast<P>(arguments)...);
-  put(where, [=] {
-    auto call = [&] { std::apply(kernel, values); };
-    using function = decltype(call);
-    struct launch l = {
-        name, grid, block, shared, [](const void *f) { (*static_cast<const function *>(f))(); },
-        &call};
-    run_grid(l);
-  });
 }
 
 }  // namespace simt

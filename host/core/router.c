@@ -152,6 +152,7 @@ static void free_worker(struct router *router, struct worker *worker) {
   router_metrics_worker_free(worker->metrics,
                              router->deployments[worker->deployment]->function_count);
   payload_unref(worker->goodbye);
+  free(worker->said);
   free(worker->scores);
   free(worker->lessons);
   free(worker->runs);

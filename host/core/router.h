@@ -162,6 +162,11 @@ void router_worker_message(struct router *router, uint32_t worker, uint32_t gene
 void router_worker_lost(struct router *router, uint32_t worker, uint32_t generation,
                         enum lost_reason reason, int code, uint64_t entered, int64_t now);
 
+/// What a process printed last that has ended itself; before router_worker_lost, whose errors quote
+/// it.
+void router_worker_said(struct router *router, uint32_t worker, uint32_t generation,
+                        const char *text);
+
 /// What the shared page of a worker says now; before router_tick, so that errors can say whether a
 /// function runs.
 void router_worker_entered(struct router *router, uint32_t worker, uint32_t generation,

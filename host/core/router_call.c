@@ -250,13 +250,14 @@ static const char *reason_text(enum lost_reason reason) {
 
 static struct payload *worker_lost(struct router *router, struct call *call,
                                    enum lost_reason reason, int code) {
+  const char *said = call_worker(router, call)->said;
   struct error_writer writer;
   error_begin(&writer, ERROR_WORKER_LOST,
               call->started || call->ran ? EXECUTED_YES : EXECUTED_MAYBE,
               call->flags & CALL_IDEMPOTENT, "router");
   if (reason == LOST_SIGNAL)
-    error_message(&writer, "worker %u was ended by signal %d while it had the call", call->worker,
-                  code);
+    error_message(&writer, "worker %u was ended by signal %d while it had the call%s", call->worker,
+                  code, said ? said : "");
   else if (reason == LOST_EXIT)
     error_message(&writer, "worker %u ended with exit code %d while it had the call", call->worker,
                   code);

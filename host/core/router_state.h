@@ -165,6 +165,7 @@ struct worker {
   uint64_t *runs;           // per function, the same
   uint64_t calls, starts;   // by all
   struct payload *goodbye;  // why it will end
+  char *said;               // "; it said: " and what it printed last; or NULL
   enum phase phase;
   struct worker_metrics *metrics;
 };

@@ -9,9 +9,11 @@
 // the deployment (crash loop); a death in a call to the call. Mixing the two would let one bad call
 // take a healthy deployment down.
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cursor.h"
+#include "limits.h"
 #include "memory.h"
 #include "payload.h"
 #include "router_key.h"
@@ -56,6 +58,8 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->phase = PHASE_NONE;
   payload_unref(worker->goodbye);
   worker->goodbye = NULL;
+  free(worker->said);
+  worker->said = NULL;
   router_score_forget(router, worker);
   router_outlook_changed(router, worker);
   memset(worker->runs, 0, deployment->function_count * sizeof *worker->runs);
@@ -314,8 +318,8 @@ static struct payload *describe_loss(const struct deployment *deployment,
   else if (reason == LOST_START)
     error_message(&writer, "the process of a worker could not be started: %s", strerror(code));
   else if (reason == LOST_SIGNAL)
-    error_message(&writer, "worker %u was ended by signal %d before it was ready", worker->number,
-                  code);
+    error_message(&writer, "worker %u was ended by signal %d before it was ready%s", worker->number,
+                  code, worker->said ? worker->said : "");
   else
     error_message(&writer, "worker %u ended with exit code %d before it was ready", worker->number,
                   code);
@@ -387,6 +391,23 @@ static void replace(struct router *router, struct worker *worker, double delay, 
   }
   worker->state = WORKER_BACKOFF;
   timers_set(&router->timers, &worker->timer, now + (int64_t)(delay * 1e9));
+}
+
+void router_worker_said(struct router *router, uint32_t number, uint32_t generation,
+                        const char *text) {
+  static const char said[] = "; it said: ";
+  if (number >= router->worker_count || !*text) return;
+  struct worker *worker = router->workers[number];
+  if (worker->generation != generation) return;
+  size_t size = strnlen(text, LIMIT_ERROR_MESSAGE);
+  free(worker->said);
+  worker->said = xcalloc(1, sizeof said + size);
+  memcpy(worker->said, said, sizeof said - 1);
+  char *out = worker->said + sizeof said - 1;
+  for (size_t i = 0; i < size; i++) {
+    unsigned char c = (unsigned char)text[i];
+    out[i] = c < ' ' || c == 127 ? ' ' : text[i];
+  }
 }
 
 void router_worker_lost(struct router *router, uint32_t number, uint32_t generation,

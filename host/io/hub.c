@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,9 +196,12 @@ static void on_message(void *owner, uint32_t worker, uint32_t generation, struct
 }
 
 static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason,
-                    int code, uint64_t entered) {
+                    int code, uint64_t entered, const char *said) {
   struct hub *hub = owner;
   int64_t now = wait_now();
+  // Who aborts has just printed why: an assert, a kernel on the processor, the allocator.
+  if (reason == LOST_SIGNAL && code == SIGABRT)
+    router_worker_said(hub->router, worker, generation, said);
   router_client_gone(hub->router, WORKERS + worker, now);
   router_worker_lost(hub->router, worker, generation, reason, code, entered, now);
   hub_act(hub, now);

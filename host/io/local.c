@@ -172,9 +172,10 @@ static void lose(struct process *process, enum lost_reason reason, int code) {
   struct local *local = process->local;
   uint32_t worker = process->worker, generation = process->generation;
   uint64_t last = entered_of(process);
+  const char *said = process->log ? log_last(process->log) : "";
   process->is_orderly = reason == LOST_EXIT && !code;
   release(process);
-  local->events.lost(local->owner, worker, generation, reason, code, last);
+  local->events.lost(local->owner, worker, generation, reason, code, last, said);
 }
 
 static void kill_process(struct process *process) {

@@ -25,9 +25,9 @@ struct local_events {
   /// A message of the worker's data or control connection; takes over its body.
   void (*message)(void *owner, uint32_t worker, uint32_t generation, struct message *message);
   /// The process is gone, everything it sent was delivered. `code` is -1 when somebody else in this
-  /// process took the exit code away.
+  /// process took the exit code away. `said`: the last line that it printed, "" if none.
   void (*lost)(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason, int code,
-               uint64_t entered);
+               uint64_t entered, const char *said);
   /// A line of what the worker prints, which also goes to stderr. NULL is allowed.
   void (*line)(void *owner, uint32_t worker, const char *text, size_t size);
 };

@@ -29,8 +29,9 @@ struct log {
   char name[NAME];
   size_t name_size;
   char text[TEXT + 1];
-  size_t size;     // of the line that is not complete yet
-  char out[LINE];  // whole lines, written together
+  char last[TEXT + 1];  // the line before that, with a zero
+  size_t size;          // of the line that is not complete yet
+  char out[LINE];       // whole lines, written together
   size_t out_size;
   int64_t second;    // when the current second of the rate began
   size_t passed;     // in it
@@ -103,6 +104,8 @@ static void begin_second(struct log *log, int64_t now) {
 static void end_line(struct log *log) {
   size_t size = log->size;
   log->size = 0;
+  memcpy(log->last, log->text, size);
+  log->last[size] = 0;
   if (log->passed + size + 1 > RATE) {
     drop(log, size + 1);
     return;
@@ -156,6 +159,10 @@ static void read_some(struct log *log, size_t budget) {
 static void on_readable(uv_poll_t *poll, int status, int events) {
   (void)status, (void)events;
   read_some(poll->data, BUDGET);
+}
+
+const char *log_last(const struct log *log) {
+  return log->last;
 }
 
 void log_drain(struct log *log) {

@@ -19,6 +19,10 @@ struct log *log_new(uv_loop_t *loop, int fd, const char *name, int64_t *alarm);
 void log_tee(struct log *log, void (*line)(void *owner, const char *text, size_t size),
              void *owner);
 
+/// The last line that came, also if it was dropped; "": none did. Until log_close and the loop's next
+/// turn.
+const char *log_last(const struct log *log);
+
 /// Reads what is there (some megabytes at most) and writes all of it, the last line even if it does
 /// not end: for a worker that is gone.
 void log_drain(struct log *log);

@@ -374,7 +374,7 @@ static void names_threads_that_miss_a_barrier() {
   expect_abort(
       "simt: kernel some_skip_the_barrier, block (0,0,0), thread (0,0,0): waits at a barrier, "
       "without "
-      "which ended thread (5,0,0)\n",
+      "which ended thread (5,0,0) (the barrier: ",
       [] { SIMT_LAUNCH(some_skip_the_barrier, 1, 64, 0, nullptr); });
   expect_abort("simt: kernel the_first_skips_the_barrier, block (0,0,0), thread (",
                [] { SIMT_LAUNCH(the_first_skips_the_barrier, 1, dim3(4, 2), 0, nullptr); });

@@ -100,6 +100,26 @@ describe("a user's kernel on workers", function()
     assert.equal('false\tGpuFault\t700\tcuda:0\n', process.out, process.err)
   end)
 
+  it('that some threads of a block leave without its barrier ends the call in an error that names kernel and barrier', function()
+    local process = run [[
+      local diverging = cuda.module([=[
+        extern "C" __global__ void skips(int *x) {
+          if (threadIdx.x == 5) return;
+          __syncthreads();
+          *x = 1;
+        }]=], { name = 'skips.cu' })
+      local skip = app.remote(function() diverging.skips { grid = 1, block = 32 } (tensor.zeros({ 1 }, 'i32')) end)
+      farside.run(function()
+        local ok, err = pcall(skip)
+        print(ok, err.name, err.signal, err.message)
+      end)]]
+    local words = 'simt: kernel skips, block (0,0,0), thread (0,0,0): waits at a barrier, without which ended thread (5,0,0) '
+      .. '(the barrier: skips.cu:3)'
+    assert.equal(('false\tWorkerLost\t6\tworker 0 was ended by signal 6 while it had the call; it said: %s\n'):format(words),
+      process.out, process.err)
+    assert.truthy(process.err:find(('[kernels w0] %s\n'):format(words), 1, true), process.err)
+  end)
+
   it('is not compiled on a client that loads the script', function()
     local process, compiled = run "farside.run(function() print(kernels.scale) end)"
     assert.same({ 'kernel scale(float *x, float by, int n)\n', '', 0, 0 }, { process.out, process.err, process.code, compiled })

@@ -1,9 +1,11 @@
-// A worker without Lua, for the specs of the shell and its bench. What it does is the text in the body of START:
+// A worker without Lua, for the specs of the shell and its bench. What it does is the text in the
+// body of START:
 //
 //   echo              READY, then each CALL is answered by its arguments (default)
 //   idle              READY, then reads nothing
 //   exit CODE         ends
 //   signal NUMBER     ends itself by a signal
+//   abort             prints two lines, the last without an end, and aborts
 //   garbage           READY, then bytes that are no frame on the data connection
 //   close             READY, then closes the control connection and stays
 //   answer_exit       READY, answers the first call, and ends at once with 3
@@ -212,6 +214,11 @@ static int leave(void) {
   _exit(1);
 }
 
+__attribute__((noreturn)) static void say_and_abort(void) {
+  fprintf(stderr, "a line\nlast words");
+  abort();
+}
+
 static long number_in(const char *mode) {
   const char *space = strchr(mode, ' ');
   return space ? atol(space) : 0;
@@ -230,6 +237,7 @@ int main(void) {
   start(&worker);
   if (is(&worker, "exit")) end((int)number_in(worker.mode));
   if (is(&worker, "signal")) kill(getpid(), (int)number_in(worker.mode));
+  if (is(&worker, "abort")) say_and_abort();
   if (is(&worker, "print")) end(print_lines());
   if (is(&worker, "describe")) end(describe());
   if (is(&worker, "leave")) end(leave());

@@ -29,6 +29,7 @@ struct shell {
   enum lost_reason reason;
   int code;
   uint64_t entered;
+  char said[64];
   int saved_stderr, text_fd;
   char *text;
   size_t text_size;
@@ -45,7 +46,7 @@ static void on_message(void *owner, uint32_t worker, uint32_t generation, struct
 }
 
 static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost_reason reason,
-                    int code, uint64_t entered) {
+                    int code, uint64_t entered, const char *said) {
   struct shell *shell = owner;
   EXPECT_EQUAL(GENERATION, generation);
   EXPECT_EQUAL(0, local_pid(shell->local, worker));
@@ -53,6 +54,7 @@ static void on_lost(void *owner, uint32_t worker, uint32_t generation, enum lost
   shell->reason = reason;
   shell->code = code;
   shell->entered = entered;
+  snprintf(shell->said, sizeof shell->said, "%s", said);
   shell->results_when_lost = shell->results;
 }
 
@@ -169,6 +171,21 @@ static void tells_exit_codes(void) {
 static void tells_signals(void) {
   expect_lost("signal 9", LOST_SIGNAL, 9);
   expect_lost("signal 15", LOST_SIGNAL, 15);
+}
+
+static void tells_the_last_line(void) {
+  struct shell shell;
+  shell_open(&shell);
+  capture(&shell);
+  start(&shell, "abort");
+  turn_until(&shell, &shell.lost, 1);
+  release(&shell);
+  EXPECT_EQUAL(LOST_SIGNAL, shell.reason);
+  EXPECT_EQUAL(SIGABRT, shell.code);
+  EXPECT(!strcmp(shell.said, "last words"));
+  EXPECT(strstr(shell.text, "[name w2] last words\n"));
+  free(shell.text);
+  shell_close(&shell);
 }
 
 static void tells_that_nothing_started(void) {
@@ -543,6 +560,7 @@ static void names_the_places_it_tried(void) {
 static const struct check checks[] = {
     {"tell their exit code", tells_exit_codes},
     {"tell the signal that ended them", tells_signals},
+    {"tell the last line that they printed", tells_the_last_line},
     {"that cannot be started say why, later", tells_that_nothing_started},
     {"are ended when they send what is no frame", ends_one_that_sends_no_frames},
     {"are ended when they keep only one connection", ends_one_with_half_a_connection},

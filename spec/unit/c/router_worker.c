@@ -36,6 +36,21 @@ static void lost_by_signal(void) {
   scene_close(&scene);
 }
 
+static void lost_with_last_words(void) {
+  struct scene scene = scene_square(2);
+  struct message call = running(&scene, 0);
+  uint32_t generation = scene_generation(&scene, 0);
+  router_worker_said(scene.router, 0, generation + 1, "somebody else");
+  router_worker_said(scene.router, 0, generation, "kernel f:\tnot\x1b[1m well");
+  scene_lost(&scene, 0, LOST_SIGNAL, 6, call.sequence);
+  struct payload *error = scene_error(&scene, call.id.counter, "WorkerLost", "maybe");
+  EXPECT(scene_map_says(scene_map(error), "message",
+                        "worker 0 was ended by signal 6 while it had the call; it said: kernel f: "
+                        "not [1m well"));
+  payload_unref(error);
+  scene_close(&scene);
+}
+
 static void lost_by_exit(void) {
   struct scene scene = scene_square(2);
   struct message call = running(&scene, 0);
@@ -455,6 +470,7 @@ static void scores(void) {
 static const struct check checks[] = {
     {"ends the call of a worker that a signal ended in WorkerLost, with the signal",
      lost_by_signal},
+    {"quotes what a worker said that has ended itself", lost_with_last_words},
     {"ends the call of a worker that exited in WorkerLost, with its code", lost_by_exit},
     {"says that a lost call was executed when its worker had said so", lost_started},
     {"sends a call again that was never entered", lost_before_entry},
