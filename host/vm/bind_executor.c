@@ -235,25 +235,27 @@ static int l_sequence(lua_State *L) {
   return executor_sequence(check(L), L);
 }
 
+// executor:runs(sequence)
+static int l_runs(lua_State *L) {
+  lua_pushboolean(L, executor_call_runs(check(L), (uint64_t)luaL_checknumber(L, 2)));
+  return 1;
+}
+
 static int l_current(lua_State *L) {
   return executor_current(check(L), L);
 }
 
 void bind_executor(lua_State *L, struct executor *executor) {
   static const luaL_Reg methods[] = {
-      {"open", l_open},         {"ready", l_ready},
-      {"goodbye", l_goodbye},   {"turn", l_turn},
-      {"pause", l_pause},       {"resume", l_resume},
-      {"draining", l_draining}, {"measure", l_measure},
-      {"call", l_call},         {"cancel", l_cancel},
-      {"done", l_done},         {"take", l_take},
-      {"next", l_next},         {"wait", l_wait},
-      {"current", l_current},   {"item", l_item},
-      {"news", l_news},         {"yield", l_yield},
-      {"progress", l_progress}, {"sequence", l_sequence},
-      {"fault", l_fault},       {"settles", l_settles},
-      {"device", l_device},     {"device_free", l_device_free},
-      {"suspects", l_suspects}, {NULL, NULL},
+      {"open", l_open},         {"ready", l_ready},       {"goodbye", l_goodbye},
+      {"turn", l_turn},         {"pause", l_pause},       {"resume", l_resume},
+      {"draining", l_draining}, {"measure", l_measure},   {"call", l_call},
+      {"cancel", l_cancel},     {"done", l_done},         {"take", l_take},
+      {"next", l_next},         {"wait", l_wait},         {"current", l_current},
+      {"item", l_item},         {"news", l_news},         {"yield", l_yield},
+      {"progress", l_progress}, {"sequence", l_sequence}, {"fault", l_fault},
+      {"settles", l_settles},   {"device", l_device},     {"device_free", l_device_free},
+      {"suspects", l_suspects}, {"runs", l_runs},         {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

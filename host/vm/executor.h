@@ -47,8 +47,8 @@ void executor_goodbye(struct executor *executor, int code, const char *phase, st
 /// router. Nothing when it has failed before.
 void executor_fault(struct executor *executor, bool is_lost, struct payload *body);
 
-/// From now on the Lua function on top of L, popped, is called before each answer; it returns what
-/// is wrong, or nil.
+/// From now on the Lua function on top of L, popped, is called with the sequence of a call before
+/// it is answered; it returns what is wrong, or nil.
 void executor_settles(struct executor *executor, struct lua_State *L);
 
 /// The process ends as one whose GPU is lost at this instant, whatever it does then; INT64_MAX: it
@@ -107,6 +107,8 @@ int executor_yield(struct executor *executor, struct lua_State *L);
 bool executor_progress(struct executor *executor, struct lua_State *L, double n, double total);
 /// Pushes the sequence of the call that runs; nothing when none does. Returns how many.
 int executor_sequence(struct executor *executor, struct lua_State *L);
+/// Whether a call has begun, and not ended.
+bool executor_call_runs(struct executor *executor, uint64_t sequence);
 
 /// Pushes id, attempt, deadline (seconds on the monotonic clock) and the function `cancelled` of the
 /// call that runs; nothing when none does. Returns how many.

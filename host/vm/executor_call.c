@@ -251,7 +251,8 @@ static void spoil(lua_State *L, struct running *running) {
 static void settle(struct executor *executor, lua_State *L, struct running *running) {
   if (!executor->callbacks.settle || executor->fault) return;
   executor_push(L, executor->callbacks.settle);
-  if (vm_call(L, 0, 1)) fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
+  lua_pushnumber(L, (lua_Number)running->call.sequence);
+  if (vm_call(L, 1, 1)) fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
   if (!lua_isnil(L, -1) && has_returned(running))
     spoil(L, running);
   else
@@ -411,6 +412,10 @@ struct running *executor_call_of(struct executor *executor, lua_State *L) {
   lua_pop(L, 2);
   if (is_own) return executor->active;
   return is_made ? find(executor, sequence) : NULL;
+}
+
+bool executor_call_runs(struct executor *executor, uint64_t sequence) {
+  return find(executor, sequence) != NULL;
 }
 
 bool executor_call_cancelled(struct executor *executor, lua_State *L, uint64_t sequence) {

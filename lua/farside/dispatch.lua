@@ -148,36 +148,41 @@ end
 
 -- Devices -------------------------------------------------------------------------------------------------------------
 
-local function finish(ok, ...)
-  fault.settle_call()
+local function finish(co, sequence, ok, ...)
+  yield.makers[co] = nil  -- another call may get it
+  fault.settle_call(sequence, true)
   if ok then return ... end
   error((...), 0)
 end
 
 --- The function for a worker that uses a GPU: it has ended when what it has given to the GPU is done, and seen to be good.
 -- Else its faults would be those of the next call.
-local function settled(func)
-  return function(...) return finish(xpcall(func, with_traceback, ...)) end
+local function settled(executor, func)
+  return function(...)
+    local co, sequence = coroutine.running(), executor:sequence()
+    yield.makers[co] = sequence  -- whatever is given to the GPU asks for it
+    return finish(co, sequence, xpcall(func, with_traceback, ...))
+  end
 end
 
---- The same for the call in which a GPU is used for the first time: it began as one that uses none.
-local function settle_late()
-  local ok, problem = pcall(fault.settle)
+--- The same for calls that were running when a GPU was used for the first time: they began as ones that use none.
+local function settle_late(sequence)
+  local ok, problem = pcall(fault.settle_call, sequence, true)
   if not ok then return problem end
 end
 
 --- Called when a GPU is used for the first time, before there are functions or in a call of one.
 local function use_devices(executor, entries)
   if next(entries) == nil then return end
-  for i, func in pairs(entries) do entries[i] = settled(func) end
+  for i, func in pairs(entries) do entries[i] = settled(executor, func) end
   executor:settles(settle_late)
 end
 
 --- The functions the executor calls, by number.
-local function fill(entries, deployment)
+local function fill(executor, entries, deployment)
   for i, remote in ipairs(deployment.functions) do
     local func = remote:entry()
-    entries[i - 1] = fault.is_used and settled(func) or func
+    entries[i - 1] = fault.is_used and settled(executor, func) or func
   end
 end
 
@@ -249,7 +254,7 @@ function M.main(executor, start)
     return code
   end
 
-  fill(entries, deployment)
+  fill(executor, entries, deployment)
   executor:open {
     ours = future.ours,
     makers = yield.makers,

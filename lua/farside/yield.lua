@@ -1,8 +1,10 @@
 --- What a remote function says before it returns: items of its stream (app.yield), and how far it is (farside.progress).
 --
 -- A call may say so from any coroutine that was started in it. Items that run ahead of their reader, as far as the
--- call's window, make app.yield wait as farside.sleep does: calls beside it go on.
+-- call's window, make app.yield wait as farside.sleep does: calls beside it go on. So does what the call has given to a GPU:
+-- an item, as a result, is good only when that is done and seen to be good.
 local check = require 'farside.check'
+local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
 local native = require 'farside.native'
 
@@ -15,7 +17,7 @@ local makers = setmetatable({}, { __mode = 'k' })
 local waits = {}                                   -- sequence of a call that waits for credit -> who waits
 local PATIENCE = 1                                 -- seconds after which one that blocks looks again
 
---- Coroutine that Farside has started in a call -> the call's sequence; false: in none.
+--- Coroutine that Farside has started in a call -> the call's sequence; false: in none. One of a call itself need not be there.
 M.makers = makers
 
 --- How many items a benchmark has yielded; nil when none runs. They go nowhere.
@@ -30,6 +32,19 @@ function M.serve(with)
     if sequence == nil then sequence = executor:sequence() or false end
     makers[co] = sequence
   end
+end
+
+--- The sequence of the call in which a coroutine runs, which is the one that runs, or nil for the main thread; false: in none;
+-- nil: it is not known, of a plain coroutine below one that Farside has started.
+function M.call_of(co)
+  local sequence = co and makers[co]
+  if sequence == nil and executor then return executor:sequence() end
+  return sequence
+end
+
+--- Whether a call has not ended.
+function M.is_running(sequence)
+  return executor ~= nil and executor:runs(sequence)
 end
 
 --- Credit has come for a call that waits for it, or it has ended. Called by the executor.
@@ -70,6 +85,7 @@ function M.yield(level, ...)
     error('app.yield: expected a value, got nil: it would end the loop', level + 1)
   end
   if M.counted then
+    fault.settle()
     M.counted = M.counted + 1
     return
   end
@@ -77,6 +93,7 @@ function M.yield(level, ...)
   local sequence = co and makers[co]
   local problem
   if executor and sequence ~= false then
+    if fault.is_used then fault.settle_call(M.call_of(co)) end
     problem = say(sequence, ...)
   else
     problem = PROBLEMS.outside
@@ -90,7 +107,8 @@ local function check_number(what, value, level)
 end
 
 --- Says how far the call is: `n`, of `total` if that is known. It reaches whoever called with { on_progress = f }, the
--- latest word at most every 50 ms and before the result. Outside of a call on a worker it does nothing.
+-- latest word at most every 50 ms and before the result. Outside of a call on a worker it does nothing. It does not wait for
+-- a GPU: it says how far the function is.
 function M.progress(n, total)
   check_number('n', n, 2)
   if total ~= nil then check_number('total', total, 2) end

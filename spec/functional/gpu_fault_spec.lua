@@ -386,6 +386,174 @@ describe('a GPU', function()
   end)
 end)
 
+-- What is good only when the device has said so, before the result: items, scores, contexts.
+local kItems = [[
+local farside = require 'farside'
+local tensor = require 'farside.tensor'
+local app = farside.deployment { name = 'items' }
+app.configure_autoscaling { max_workers = 1 }
+
+local x
+app.context() { enter = function() x = FIRST end }
+
+local options = { concurrency = 4 }
+local launches = {
+  itself = function() return x:exp() end,
+  spawned = function() farside.spawn(function() x:exp() end):await() end,
+  wrapped = function() coroutine.wrap(function() x:exp() end)() end,
+  wrapped_in_spawned = function() farside.spawn(function() coroutine.wrap(function() x:exp() end)() end):await() end,
+  caught = function() pcall(function() x:exp():table() end) end,
+}
+local items = app.remote(options)(function(how)
+  x = x or tensor.ones({ 4 }, 'f32', 'cuda:0')
+  launches[how]()
+  app.yield 'an item'
+end)
+local beside = app.remote(options)(function()
+  local y = x:exp()
+  local first = farside.spawn(function() app.yield 'of the first' end)
+  app.yield 'of the second'
+  first:await()
+  return y.device
+end)
+local returns = app.remote(options)(function(how)
+  launches[how]()
+  return 'a result'
+end)
+local quick = app.remote { concurrency = 4, benchmark_dataset = { {} } } (function() return 'quick' end)
+return { app = app, items = items, beside = beside, returns = returns, quick = quick }
+]]
+local kFirst = "tensor.ones({ 4 }, 'f32', 'cuda:0')"
+
+local kRead = [[
+local function read(...)
+  local ok, e = pcall(function(...) for item in d.items:stream(...) do print(item) end end, ...)
+  print(ok or e.name)
+end
+]]
+
+describe('an item of a stream', function()
+  after_each(host.clean)
+
+  for how, words in pairs {
+    itself = 'it', spawned = 'a coroutine that it has started', wrapped = 'a plain coroutine',
+    wrapped_in_spawned = 'a plain coroutine of one that it has started',
+  } do
+    it(('is not sent when what %s has given to the GPU has failed'):format(words), function()
+      prints('GpuFault\n', { script = 'kernel_unary=later:719', deploy = kItems:gsub('FIRST', kFirst) },
+        kRead .. ("read '%s'"):format(how))
+    end)
+
+    it(('is not sent when that of %s has failed in the call that uses the GPU first'):format(words), function()
+      prints('GpuFault\n', { script = 'kernel_unary=later:719', deploy = kItems:gsub('FIRST', 'nil') },
+        kRead .. ("read '%s'"):format(how))
+    end)
+
+    it(('is no more than a result, which is not sent either when that of %s has failed'):format(words), function()
+      prints('GpuFault\n', { script = 'kernel_unary=later:719', deploy = kItems:gsub('FIRST', kFirst) },
+        ("print(select(2, pcall(d.returns, '%s')).name)"):format(how))
+    end)
+  end
+
+  it('is not sent after a failure that the function has caught', function()
+    prints('GpuFault\n', { script = 'kernel_unary=719', deploy = kItems:gsub('FIRST', kFirst) }, kRead .. "read 'caught'")
+  end)
+
+  it('is not sent while another one of its call waits for the GPU', function()
+    prints('GpuFault\n', { script = 'kernel_unary=busy:100 device_event_query#9=719', deploy = kItems:gsub('FIRST', kFirst) }, [[
+      local ok, e = pcall(function() for item in d.beside:stream() do print(item) end end)
+      print(ok or e.name)
+    ]])
+  end)
+
+  it('is waited for while other calls of the worker run', function()
+    prints('true\nan item\ntrue\ntrue\n', { script = 'kernel_unary=busy:300', deploy = kItems:gsub('FIRST', kFirst) },
+      kRead .. [[
+      d.quick()
+      local started = farside.now()
+      local reader = farside.spawn(read, 'itself')
+      while d.app.status().workers[1].in_flight == 0 do farside.sleep(0.001) end
+      print(d.quick() == 'quick' and farside.now() - started < 0.25)
+      reader:await()
+      print(farside.now() - started >= 0.3)
+    ]])
+  end)
+
+  it('is given up when its call is cancelled, and what the GPU has to do is waited for then', function()
+    prints('DeadlineExceeded\ttrue\nan item\ntrue\n', { script = 'kernel_unary#1=busy:600',
+      deploy = kItems:gsub('FIRST', kFirst) }, kRead .. [[
+      d.quick()
+      local started = farside.now()
+      local ok, e = pcall(function() for item in d.items:with({ timeout = 0.1 }):stream('itself') do print(item) end end)
+      while d.app.status().workers[1].in_flight > 0 do farside.sleep(0.005) end
+      print(e.name, farside.now() - started >= 0.5)
+      read 'itself'
+    ]])
+  end)
+end)
+
+describe('a call', function()
+  after_each(host.clean)
+
+  it('waits for its own work alone, also when the GPU was used for the first time in a call', function()
+    prints('an item\ntrue\ntrue\nan item\ntrue\n', { script = 'kernel_unary#2=busy:300', deploy = kItems:gsub('FIRST', 'nil') },
+      kRead .. [[
+      read 'itself'
+      local started = farside.now()
+      local reader = farside.spawn(read, 'itself')
+      while d.app.status().workers[1].in_flight == 0 do farside.sleep(0.001) end
+      print(d.quick() == 'quick' and farside.now() - started < 0.25)
+      reader:await()
+    ]])
+  end)
+end)
+
+describe('before a worker is ready', function()
+  after_each(host.clean)
+
+  local kMeasured = [[
+local farside = require 'farside'
+local tensor = require 'farside.tensor'
+local app = farside.deployment { name = 'measured' }
+app.configure_autoscaling { max_workers = 1 }
+local x
+app.context() { enter = function() x = tensor.ones({ 4 }, 'f32', 'cuda:0') ENTER end }
+local f = app.remote { OPTIONS benchmark_dataset = { {} }, benchmark_concurrency = 2, benchmark_runs = 2 } (function()
+  RUN
+  return 1
+end)
+return { app = app, f = f }
+]]
+
+  local function measured(body, enter, options)
+    return (kMeasured:gsub('RUN', body):gsub('ENTER', enter or ''):gsub('OPTIONS', options or ''))
+  end
+
+  local kGone = 'farside.spawn(function() x:exp() end):await() collectgarbage() collectgarbage()'
+  local kCaught = 'pcall(function() x:exp():table() end)'
+
+  for what, deploy in pairs {
+    ['of a coroutine that is gone leaves the benchmark without a score'] = measured(kGone, nil, 'concurrency = 2,'),
+    ['that is caught leaves the benchmark without a score'] = measured(kCaught),
+    ['that is caught fails the contexts'] = measured('', kCaught),
+  } do
+    it('a failure of the GPU ' .. what, function()
+      prints('DeploymentFailed\tGpuFault\t719\n', { script = 'kernel_unary=later:719', deploy = deploy }, [[
+        local _, e = pcall(d.f)
+        print(e.name, e.cause.name, e.cause.cuda_code)
+      ]])
+    end)
+  end
+
+  it('the benchmark measures what the GPU does, and not only how soon it is told', function()
+    prints('true\n', { script = 'kernel_unary=busy:20', deploy = measured('x:exp()') }, [[
+      d.f()
+      local score = d.app.status().workers[1].scores.f  -- 100 a call, of which two take 20 ms
+      print(score <= 10001)
+    ]])
+  end)
+end)
+
 describe('a status of a device', function()
   local fault = require 'farside.cuda.fault'
 

@@ -6,6 +6,7 @@ local farside = require 'farside'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
 local native = require 'farside.native'
+local said = require 'farside.yield'
 local storages = require 'farside.tensor.storage'
 local tensor = require 'farside.tensor'
 local wait = require 'farside.cuda.wait'
@@ -165,32 +166,51 @@ describe('a device', function()
 
   it('is settled by each call for itself', function()
     backends.put(OTHER, library)
-    local backend, calls = backends.of(OTHER), {}
+    local backend, makers = backends.of(OTHER), require('farside.yield').makers
     local stream = cuda.stream(OTHER)
-    local function settled(owner)
+    local function settled(call)
       local seen = {}
-      backend:settle(owner, function(_, one, more) seen[#seen + 1] = address(one) .. tostring(more) end, '!')
+      backend:settle(call, function(_, one, more) seen[#seen + 1] = address(one) .. tostring(more) end, '!')
       table.sort(seen)
       return seen
     end
+    stub(said, 'is_running', function(call) return call ~= 3 end)
     farside.run(function()
-      for i = 1, 2 do
+      for i = 1, 3 do  -- the last one has ended
         farside.spawn(function()
-          calls[i] = coroutine.running()
+          makers[coroutine.running()] = i
           backend:enter()
           if i == 2 then stream:use(function() backend:enter() end) end
-          farside.sleep(0)
         end)
       end
     end)
+    said.is_running:revert()
     local all = {}
     backend:settle_all(function(_, one) all[#all + 1] = address(one) end)
     assert.equal(2, #all)
-    assert.same({ '0!' }, settled(calls[1]))
-    assert.same({}, settled(calls[1]))
-    local both = { '0!', address(stream._handle) .. '!' }
-    table.sort(both)
-    assert.same(both, settled(calls[2]))
+    assert.same({ '0!' }, settled(1))
+    assert.same({}, settled(1))
+    assert.same({}, settled(3))
+    assert.same({ '0!' }, settled(false))
+    backend:settle(2, function() backend:forget(2) end)
+    assert.same({}, settled(2))
+    backends.put(OTHER, nil)
+  end)
+
+  it('is settled anew by whoever asks while another one waits for it, or has given up', function()
+    backends.put(OTHER, library)
+    local backend, count = backends.of(OTHER), 0
+    backend:enter()
+    assert.is_false(pcall(backend.settle, backend, nil, function() error 'cancelled' end))
+    backend:settle(nil, function()
+      backend:settle(nil, function() count = count + 1 end)
+    end)
+    assert.equal(1, count)
+    backend:enter()
+    backend:settle(nil, function() backend:enter() end)
+    backend:settle(nil, function() count = count + 1 end)
+    backend:settle(nil, function() count = count + 1 end)
+    assert.equal(2, count)
     backends.put(OTHER, nil)
   end)
 

@@ -160,14 +160,24 @@ function M.ending(err)
   if M.is(err) and err.absent then return NO_DEVICE_EXIT, err.absent end
 end
 
---- Waits for all that the devices were given so far, and raises what has gone wrong there. Nothing in a process that uses none.
-function M.settle()
-  if M.is_used then require('farside.cuda.wait').all() end
+-- Also one that was caught by whoever it was raised to.
+local function check()
+  if M.mark then error(M.mark, 0) end
 end
 
---- The same of the call that ends.
-function M.settle_call()
-  require('farside.cuda.wait').call(executor:sequence())
+--- Waits for all that the devices were given so far, and raises what has gone wrong there, or before. Nothing in a process that
+-- uses none.
+function M.settle()
+  if not M.is_used then return end
+  require('farside.cuda.wait').all()
+  check()
+end
+
+--- The same of what a call, by its sequence, was given so far; `ends`: it has returned or raised.
+function M.settle_call(sequence, ends)
+  if not M.is_used then return end
+  require('farside.cuda.wait').call(sequence, ends)
+  check()
 end
 
 return M

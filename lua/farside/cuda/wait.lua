@@ -85,13 +85,13 @@ function M.all()
   for _, backend in pairs(backends.in_use()) do backend:settle_all(M.stream) end
 end
 
---- Waits for what the call that ends, of that sequence, has put on streams: also when it was cancelled. Until then its slot is
--- not free: who comes next must not find the device held up, and a worker whose device never ends is killed.
-function M.call(sequence)
-  local co = coroutine.running()
+--- Waits for what a call, by its sequence, has put on streams so far. One that `ends` is waited for also when it was cancelled:
+-- until then its slot is not free, for who comes next must not find the device held up, and a worker whose device never ends
+-- is killed.
+function M.call(sequence, ends)
   for _, backend in pairs(backends.in_use()) do
-    backend:settle(co, M.stream, true)
-    if sequence then backend:settle(sequence, M.stream, true) end
+    backend:settle(sequence, M.stream, ends)
+    if ends then backend:forget(sequence) end
   end
 end
 

@@ -6,7 +6,7 @@ local check = require 'farside.check'
 local fault = require 'farside.cuda.fault'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
-local makers = require('farside.yield').makers
+local said = require 'farside.yield'
 
 local M = {}
 
@@ -16,6 +16,9 @@ Backend.__index = Backend
 local backends = {}  -- by name
 local running = coroutine.running
 local MAIN = {}      -- stands for the main thread, which is no coroutine
+
+-- Owners of work that is no call's: of the process, and of a plain coroutine of which is not known for which call it runs.
+local PROCESS, UNKNOWN = {}, {}
 
 local function new_backend(name, kind, index, library)
   return setmetatable({
@@ -27,9 +30,9 @@ local function new_backend(name, kind, index, library)
     spare_events = {},
     _streams = nil,      -- by coroutine, where one uses another stream than the device's own; nil: none does
     _is_used = false,    -- it has worked
-    -- For each call (its coroutine; those that it has started: its sequence) the streams that it gave something since it
-    -- was settled, by their addresses; the device's own one is `false`.
-    _busy = setmetatable({}, { __mode = 'k' }),
+    -- For each call (its sequence, or an owner of the above) the streams that it gave something since it was settled, by their
+    -- addresses, where the device's own one is `false`; and how often it did.
+    _busy = {},
   }, Backend)
 end
 
@@ -60,21 +63,30 @@ end
 --- The stream that work of this coroutine is put on; NULL is the device's own.
 Backend.stream = Backend.own_stream
 
+local function owner_of(call)
+  if call == nil then return UNKNOWN end
+  return call or PROCESS
+end
+
+-- A coroutine may outlive its call; then what it does is for nobody.
+local function new_busy(self, owner)
+  if type(owner) == 'number' and not said.is_running(owner) then owner = PROCESS end
+  local busy = self._busy[owner] or { given = 0, streams = {} }
+  self._busy[owner] = busy
+  return busy
+end
+
 --- Makes the device the current one of this thread and returns the stream on which work is about to be put.
 function Backend:enter()
   if self.kind ~= 'cuda' then return self:own_stream() end
   self:choose()
-  local co, stream = running() or MAIN, self:own_stream()
-  local owner = makers[co] or co
-  local busy = self._busy[owner]
-  if not busy then
-    busy = {}
-    self._busy[owner] = busy
-  end
+  local stream, owner = self:own_stream(), owner_of(said.call_of(running()))
+  local busy = self._busy[owner] or new_busy(self, owner)
+  busy.given = busy.given + 1
   if stream == nil then
-    busy[0] = false
+    busy.streams[0] = false
   else
-    busy[tonumber(ffi.cast('uintptr_t', stream))] = stream
+    busy.streams[tonumber(ffi.cast('uintptr_t', stream))] = stream
   end
   return stream
 end
@@ -87,24 +99,38 @@ function Backend:use_stream(stream)
   if next(self._streams) == nil then self._streams = nil end
 end
 
---- Calls wait(self, stream, ...) for each stream that a call has given something since the last time. `owner` is the call's
--- coroutine, or its sequence: then it is about what the coroutines that it has started gave.
-function Backend:settle(owner, wait, ...)
+-- What is given while this waits is for the next one to wait for. Until the end of the wait it is for whoever asks.
+local function settle(self, owner, wait, ...)
   local busy = self._busy[owner]
-  self._busy[owner] = nil
-  for _, stream in pairs(busy or {}) do wait(self, stream or nil, ...) end
+  if not busy then return end
+  local given, streams = busy.given, {}
+  for key, stream in pairs(busy.streams) do streams[key] = stream end
+  for _, stream in pairs(streams) do wait(self, stream or nil, ...) end
+  if busy.given == given and self._busy[owner] == busy then self._busy[owner] = nil end
+end
+
+--- Calls wait(self, stream, ...) for each stream that a call, by its sequence, has given something since it was settled, and for
+-- those of which it may be.
+function Backend:settle(call, wait, ...)
+  settle(self, owner_of(call), wait, ...)
+  if call then settle(self, UNKNOWN, wait, ...) end
 end
 
 --- The same for all that were given something by anybody so far. Each call settles its own nevertheless.
 function Backend:settle_all(wait)
   local streams = {}
   for _, busy in pairs(self._busy) do
-    for key, stream in pairs(busy) do streams[key] = stream end
+    for key, stream in pairs(busy.streams) do streams[key] = stream end
   end
   for _, stream in pairs(streams) do wait(self, stream or nil) end
 end
 
---- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
+---- Forgets a call that has ended.
+function Backend:forget(call)
+  if call then self._busy[call] = nil end
+end
+
+-- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
 local function open(name)
   local index = name:match '^cuda:(%d+)$'
   local library, problem = libraries.open(index and 'cuda' or 'cpu')
