@@ -204,14 +204,17 @@ describe('the cache of kernels', function()
         if kept then return kept end
         made = true
         print 'makes'
-        if arg[2] == 'hang' then os.execute 'while :; do sleep 0.01; [ -e $XDG_CACHE_HOME/go ] && exit; done' end
+        if arg[2] == 'hang' then os.execute 'while [ -d $XDG_CACHE_HOME ] && ! [ -e $XDG_CACHE_HOME/go ]; do sleep 0.01; done' end
         cache.put(cache.key(arg[1]), 'so', 'bytes')
         return 'bytes'
       end)
       print(bytes, made)]]
 
+    local script
+    before_each(function() script = host.script('maker.lua', MAKER) end)
+
     local function start(...)
-      return host.start(host.script('maker.lua', MAKER), { args = { ... }, env = { XDG_CACHE_HOME = folder.path } })
+      return host.start(script, { args = { ... }, env = { XDG_CACHE_HOME = folder.path } })
     end
 
     it('lets one make it, for which the others wait', function()
