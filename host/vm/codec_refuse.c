@@ -146,9 +146,14 @@ int codec_refuse_type(struct encoder *encoder, const char *type, const char *for
 int codec_refuse_size(struct encoder *encoder, double size, double limit, const char *unit,
                       const char *text) {
   struct text path = {0};
+  char what[MESSAGE / 4];
   add_path(&path, encoder, encoder->level_count, true);
   bool is_argument = !strcmp(encoder->side, "argument");
-  push_refusal(encoder, is_argument ? "ArgumentTooLarge" : "ResultTooLarge", &path, text);
+  if (size > limit)
+    snprintf(what, sizeof what, "%s: expected at most %.0f %s, got %.0f", text, limit, unit, size);
+  else
+    snprintf(what, sizeof what, "%s", text);
+  push_refusal(encoder, is_argument ? "ArgumentTooLarge" : "ResultTooLarge", &path, what);
   set_number(encoder->L, "size", size);
   set_number(encoder->L, "limit", limit);
   set_string(encoder->L, "unit", unit);

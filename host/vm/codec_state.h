@@ -132,7 +132,7 @@ int codec_encode_values(struct encoder *encoder);
 int codec_refuse_type(struct encoder *encoder, const char *type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/// The same for a limit.
+/// The same for a limit, with both numbers where `size` is above it.
 int codec_refuse_size(struct encoder *encoder, double size, double limit, const char *unit,
                       const char *text);
 
