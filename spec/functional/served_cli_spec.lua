@@ -1,6 +1,7 @@
 --- The command line beside a router that serves.
 local host = require 'spec.support.host'
 local prometheus = require 'spec.support.prometheus'
+local tensor = require 'farside.tensor'
 
 local kDeploy = [[
 local farside = require 'farside'
@@ -90,6 +91,61 @@ describe('beside a served router,', function()
       fails(64, "'square' has no function 'sqare'; did you mean 'square'?", 'call', 'sqare', '1')
       fails(64, '--json: JSON: expected', 'call', 'square', '--json', '{x: 5}')
       assert.truthy(farside('metrics').out:find('farside_calls_admitted_total{[^\n]*function="area"} 0\n'))
+    end)
+
+    describe('with files', function()
+      local function file(name, text)
+        return '@' .. host.script(name, text)
+      end
+
+      local function tensor_file(name, value)
+        local path = host.script(name, '')
+        tensor.save(path, value)
+        return '@' .. path
+      end
+
+      before_each(function() serve { 'tensors' } end)
+
+      it('takes a tensor of .npy, tensors by name of .safetensors, a value of .json, and text', function()
+        local t = tensor.from({ { 1, 2 }, { 3, 4 } }, 'f64')
+        prints('tensor {2, 2} f64\n[[1, 2],\n [3, 4]]\n', 'call', 'echo', tensor_file('q.npy', t))
+        prints('[[[1,4],[9,16]]]\n', 'call', 'square', 'x=' .. tensor_file('q.npy', t), '--json')
+        prints('[{"a":[],"b":[1,2]}]\n', 'call', 'echo', '--json',
+          tensor_file('t.safetensors', { a = tensor.empty { 0, 3 }, b = tensor.from({ 1, 2 }, 'bf16') }))
+        prints('[{"a":[1,null]},"a \\"b\\"\\n"]\n', 'call', 'echo', file('v.json', '{"a": [1, null]}'),
+          file('text', 'a "b"\n'), '--json')
+        prints('@text\n', 'call', 'echo', '"@text"')
+      end)
+
+      it('says what is wrong with them before anything is sent', function()
+        local npy = "\147NUMPY\1\0\70\0{'descr': '<c16', 'fortran_order': False, 'shape': (1,), }"
+        npy = npy .. (' '):rep(79 - #npy) .. '\n' .. ('\0'):rep(16)
+        fails(64, ": No such file or directory; text that begins with @ is given as JSON, '\"@none.npy\"'", 'call', 'echo', '@none.npy')
+        fails(64, 'bad.npy: at byte 0: expected the magic of .npy', 'call', 'echo', file('bad.npy', 'no magic'))
+        fails(64, 'c16.npy: at byte 10: expected elements of one of the types <f8,', 'call', 'echo', 'x=' .. file('c16.npy', npy))
+        fails(64, "v.json: JSON: expected ',' or '}' at character 7, got the end", 'call', 'echo', file('v.json', '{"a":1'))
+        fails(64, "argument '@/': /: Is a directory", 'call', 'echo', '@/')
+      end)
+
+      it('writes results to a file, and prints what that cannot hold', function()
+        local folder = host.folder()
+        local function run(code, out, part, ...)
+          local process = farside('call', 'echo', ...)
+          assert.same({ code, out }, { process.code, process.out }, process.err)
+          assert.truthy(process.err:find(part, 1, true), process.err)
+        end
+        local t = tensor_file('q.npy', tensor.from({ 1, 2 }, 'f16'))
+        prints('', 'call', 'square', 'x=' .. t, '-o', folder .. '/out.npy')
+        local out = tensor.load(folder .. '/out.npy')
+        assert.same({ 'f16', { 1, 4 } }, { out.dtype, out:table() })
+        prints('', 'call', 'echo', '{"a": 1}', t, '--output', folder .. '/out.txt')
+        prints('{\n  "a": 1\n}\ntensor {2} f16\n[1, 2]\n\n', 'call', 'echo', '@' .. folder .. '/out.txt')
+        prints('', 'call', 'echo', t, '--output', folder .. '/out.safetensors')
+        assert.same({ 1, 2 }, tensor.load(folder .. '/out.safetensors').result:table())
+        run(1, '5\n', "out.npy: expected a tensor as result, got the number 5\n", '5', '-o', folder .. '/out.npy')
+        run(1, '1\n2\n', 'out.npy: expected one result, got 2\n', '1', '2', '-o', folder .. '/out.npy')
+        run(1, '5\n', '--output: /no/out: No such file or directory\n', '5', '-o', '/no/out')
+      end)
     end)
 
     it('ends with 1 and the error of the call on stderr', function()

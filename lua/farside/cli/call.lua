@@ -2,6 +2,7 @@
 local ffi = require 'ffi'
 local Error = require 'farside.error'
 local check = require 'farside.check'
+local files = require 'farside.cli.file'
 local future = require 'farside.future'
 local json = require 'farside.cli.json'
 local native = require 'farside.native'
@@ -16,31 +17,42 @@ end
 local WORKLOAD = 100  -- the deploy script's calculator is not here
 
 M.description = 'Calls a function of a served deployment and prints its results, one a line: text as it is, tensors as ' ..
-  'print shows them, anything else as JSON. An argument is NAME=VALUE or, by position, VALUE; a VALUE that is a number, true, false, null, or starts with ' ..
-  '", [ or {, is read as JSON, all else is text. Behind -- no word is an option.'
+  'print shows them, anything else as JSON. An argument is NAME=VALUE or, by position, VALUE; a VALUE that is a number, ' ..
+  'true, false, null, or starts with ", [ or {, is read as JSON. @FILE is what is in the file: of .npy a tensor, of ' ..
+  '.safetensors tensors by name, of .json a value, else text. All else is text. Behind -- no word is an option.'
 M.epilog = [[
 Examples:
    farside call square x=5
    farside call square 5
    farside call square -- -5
    farside call square --json '{"x": 5}'
-   farside call square --json '[5]']]
+   farside call square --json '[5]'
+   farside call nearest query=@query.npy
+   farside call scale x=@x.npy by=2 --output scaled.npy]]
 
 function M.declare(parser)
   parser:argument('function', 'Its name.'):argname 'FUNCTION'
   parser:argument('arguments', 'By name or by position.'):args '*':argname 'ARGUMENT'
-  parser:option('--json', 'The arguments as a JSON object or list; the results are a JSON list.'):args '?':argname 'JSON'
+  parser:option('--json', 'The arguments as a JSON object or list; the results are a JSON list, tensors in it lists of their ' ..
+    'elements.'):args '?':argname 'JSON'
   parser:option('--timeout', 'How long the call may take.'):argname 'SECONDS':convert(function(word)
     local seconds = tonumber(word)
     if not seconds or seconds ~= seconds or seconds <= 0 then return nil, ("--timeout: expected seconds, got '%s'"):format(word) end
     return seconds
   end)
+  parser:option('-o --output', 'Writes the result to a file instead: to .npy a tensor, to .safetensors tensors by name, to any other ' ..
+    'what would be printed.'):argname 'FILE'
   routers.declare(parser)
 end
 
 -- Arguments ---------------------------------------------------------------------------------------------------------
 
 local function value_of(word)
+  if word:find '^@' then
+    local value, problem = files.read(word:sub(2))
+    if problem then return nil, ("argument '%s': %s"):format(word, problem) end
+    return value
+  end
   local is_json = word:find('^["%[{]') or word == 'true' or word == 'false' or word == 'null' or word:find('^-?%d[%d.eE+-]*$')
   if not is_json then return word end
   local value, problem = json.decode(word)
@@ -186,6 +198,15 @@ local function serves(name)
   end
 end
 
+--- Prints results, or writes them to a file. What cannot be written is printed: the call has run. Returns what is wrong.
+local function give(results, count, given)
+  local function text() return M.render(results, count, given.json ~= nil) end
+  local written, problem
+  if given.output then written, problem = files.write(given.output, results, count, text) end
+  if not written then io.write(text()) end
+  return problem and '--output: ' .. problem
+end
+
 function M.run(given)
   local entry, code, problem = routers.one(given, serves(given['function']))
   if not entry then return code, problem end
@@ -203,9 +224,9 @@ function M.run(given)
   if not handle then return 1, deployment end
   local results
   results, problem = call(handle, deployment, number, described, given, values, count)
-  if results then io.write(M.render(results, problem, given.json ~= nil)) end
+  if results then problem = give(results, problem, given) end
   future.close()
-  if not results then return 1, problem end
+  if problem then return 1, problem end
 end
 
 return M
