@@ -1,21 +1,10 @@
 #include "gate.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
+#include "cursor.h"
 #include "limits.h"
-#include "pack.h"
 #include "payload.h"
-#include "scan.h"
-
-enum {
-  DIGITS = 8,    // of a file's digest that have to be there
-  LISTED = 100,  // files in an error
-  NAMED = 5,     // of them in its sentence
-  PATH = 200,    // bytes of one there
-};
 
 static const int64_t kCancelGap = NANOSECONDS_PER_SECOND / LIMIT_CANCELS;
 
@@ -23,6 +12,10 @@ static const int64_t kCancelGap = NANOSECONDS_PER_SECOND / LIMIT_CANCELS;
 
 void gate_open(struct gate *gate, int64_t now) {
   *gate = (struct gate){.state = GATE_HELLO, .due = now + LIMIT_HANDSHAKE};
+}
+
+void gate_turn_away(struct gate *gate) {
+  gate->state = GATE_TURNED_AWAY;
 }
 
 void gate_welcome(struct gate *gate, enum role role) {
@@ -61,8 +54,6 @@ static const char *read_hello(const struct message *message, struct hello *hello
   if (!read_text(map, "hash", hello->hash, sizeof hello->hash))
     return "the hash in HELLO is expected to be a text of at most 64 digits";
   if (cursor_find(map, "pid", &value)) cursor_uint(&value, &hello->pid);
-  if (!cursor_find(map, "files", &hello->files) || cursor_type(&hello->files) != CURSOR_MAP)
-    hello->files = (struct cursor){0};
   if (!*hello->tag) strcpy(hello->tag, "default");
   return NULL;
 }
@@ -96,6 +87,7 @@ enum gate_verdict gate_message(struct gate *gate, const struct message *message,
                                struct hello *hello, const char **why, int64_t now) {
   enum gate_verdict verdict = GATE_REFUSE;
   bool is_let_in = gate->state == GATE_CLIENT || gate->state == GATE_OPERATOR;
+  if (gate->state == GATE_TURNED_AWAY) return GATE_IGNORE;
   *why = "nothing is expected after a refusal";
   if (gate->state == GATE_HELLO) {
     verdict = greet(message, hello, why);
@@ -117,8 +109,13 @@ enum gate_verdict gate_message(struct gate *gate, const struct message *message,
   return verdict;
 }
 
+// The handshake is not done.
+static bool is_new(const struct gate *gate) {
+  return gate->state == GATE_HELLO || gate->state == GATE_TURNED_AWAY;
+}
+
 bool gate_late(const struct gate *gate, int64_t now) {
-  return gate->state == GATE_HELLO && now >= gate->due;
+  return is_new(gate) && now >= gate->due;
 }
 
 // ---- what goes ----
@@ -138,99 +135,15 @@ enum gate_flow gate_flow(struct gate *gate, size_t queued, int64_t now) {
   size_t behind = queued > gate->largest ? queued - gate->largest : 0;
   if (behind > LIMIT_QUEUED_PAUSE) gate->paused = true;
   if (behind <= LIMIT_QUEUED_PAUSE / 2) gate->paused = false;
-  if (gate->state != GATE_HELLO) gate->due = queued ? gate->written_at + LIMIT_PROGRESS : INT64_MAX;
+  if (!is_new(gate)) gate->due = queued ? gate->written_at + LIMIT_PROGRESS : INT64_MAX;
   if (behind > LIMIT_QUEUED_CUT || (queued && now - gate->written_at >= LIMIT_PROGRESS))
     return GATE_CUT;
+  if (gate->state == GATE_TURNED_AWAY) return queued ? GATE_PAUSE : GATE_END;
   if (gate_is_held(gate, now)) {
     if (held_until(gate) < gate->due) gate->due = held_until(gate);
     return GATE_PAUSE;
   }
   return gate->paused ? GATE_PAUSE : GATE_READ;
-}
-
-// ---- files ----
-
-struct file {
-  const unsigned char *path, *digest;
-  size_t path_size, digest_size;
-};
-
-// The next pair of a map. What is no pair of texts is passed over, and `path` is NULL.
-static bool next_file(struct cursor *map, struct file *file) {
-  if (map->at >= map->end) return false;
-  *file = (struct file){0};
-  bool is_text = cursor_str(map, &file->path, &file->path_size);
-  if (!is_text && !cursor_skip(map)) return false;
-  is_text = cursor_str(map, &file->digest, &file->digest_size) && is_text;
-  if (!is_text) file->path = NULL;
-  return file->digest || cursor_skip(map);
-}
-
-static bool find_file(struct cursor map, const struct file *wanted, struct file *found) {
-  size_t count;
-  if (!cursor_map(&map, &count)) return false;
-  for (; count && next_file(&map, found); count--)
-    if (found->path && found->path_size == wanted->path_size &&
-        !memcmp(found->path, wanted->path, wanted->path_size))
-      return true;
-  return false;
-}
-
-static bool is_same(const struct file *a, const struct file *b) {
-  size_t size = a->digest_size < b->digest_size ? a->digest_size : b->digest_size;
-  return size >= DIGITS && !memcmp(a->digest, b->digest, size);
-}
-
-struct list {
-  struct buffer *out;
-  size_t count;
-  char *names;  // the first of them, in a sentence
-  size_t size;
-};
-
-static void name_file(struct list *list, const char *text) {
-  size_t length = strlen(list->names);
-  if (list->count > NAMED) return;
-  snprintf(list->names + length, list->size - length, "%s%s", length ? ", " : "", text);
-}
-
-static void list_file(struct list *list, const struct file *file, const char *what) {
-  if (list->count++ >= LISTED || !list->out) return;
-  char text[PATH + 32];
-  size_t size = scan_utf8(file->path, file->path_size < PATH ? file->path_size : PATH);
-  memcpy(text, file->path, size);
-  size += (size_t)snprintf(text + size, sizeof text - size, " (%s)", what);
-  pack_str(list->out, text, size);
-  name_file(list, text);
-}
-
-// Lists what of `yours` is not the same in `mine`; `both`: also what differs.
-static void compare(struct list *list, struct cursor yours, struct cursor mine, const char *lacking,
-                    bool both) {
-  struct file file, other;
-  size_t count;
-  if (!cursor_map(&yours, &count)) return;
-  for (; count && next_file(&yours, &file); count--) {
-    if (!file.path) continue;
-    if (!find_file(mine, &file, &other))
-      list_file(list, &file, lacking);
-    else if (both && !is_same(&file, &other))
-      list_file(list, &file, "changed");
-  }
-}
-
-size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine,
-                    char *names, size_t size) {
-  struct list list = {0};
-  *names = 0;
-  compare(&list, yours, mine, "added", true);
-  compare(&list, mine, yours, "missing", false);
-  size_t count = list.count;
-  list = (struct list){error_value(writer, "files"), 0, names, size};
-  pack_array(list.out, count < LISTED ? count : LISTED);
-  compare(&list, yours, mine, "added", true);
-  compare(&list, mine, yours, "missing", false);
-  return count;
 }
 
 // ---- words ----

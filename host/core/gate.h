@@ -11,10 +11,8 @@
 //
 //   name, tag   of the deployment; without a name: the one whose socket this is. Without a tag:
 //               "default"
-//   hash        of the deployment's files as the client has them, hex; none: any version will do
-//   files       {[path] = SHA-256 of what is in it, hex}; digits at the end may be left off, eight
-//               have to stay, so that HELLO fits into its 4 KiB; where it does not, files are left
-//               out
+//   hash        of the deployment's files as the client has them, hex; none: any version will do;
+//               of others: see files.h
 //   pid         of the client, for people
 //
 // The router's own HELLO (ROLE_ROUTER) has version and pid. WELCOME has name, tag, hash, manifest.
@@ -24,12 +22,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cursor.h"
 #include "message.h"
 
 enum { GATE_NAME = 128, GATE_HASH = 64 };  // bytes of these at most
 
-enum gate_state { GATE_HELLO, GATE_CLIENT, GATE_OPERATOR, GATE_CLOSED };
+enum gate_state { GATE_HELLO, GATE_CLIENT, GATE_OPERATOR, GATE_TURNED_AWAY, GATE_CLOSED };
 
 struct gate {
   enum gate_state state;
@@ -51,7 +48,6 @@ struct hello {
   uint64_t pid;    // 0: not said
   char name[GATE_NAME + 1], tag[GATE_NAME + 1];
   char hash[GATE_HASH + 1];  // "": none
-  struct cursor files;       // the map, in the body of the message; at its end: none
 };
 
 enum gate_verdict {
@@ -71,6 +67,9 @@ enum gate_verdict gate_message(struct gate *gate, const struct message *message,
 bool gate_is_held(const struct gate *gate, int64_t now);
 /// The peer is let in.
 void gate_welcome(struct gate *gate, enum role role);
+/// It is not, and is told why: it has what is left of the time for the handshake to read that, and
+/// nothing that it says counts.
+void gate_turn_away(struct gate *gate);
 
 /// A frame of `size` bytes was queued.
 void gate_sent(struct gate *gate, size_t size, int64_t now);
@@ -79,6 +78,7 @@ enum gate_flow {
   GATE_READ,
   GATE_PAUSE,  // it does not read what it is sent, or cancels too much: nothing is read from it
   GATE_CUT,    // SlowReader
+  GATE_END,    // it was turned away, and has been told all
 };
 
 /// `queued` bytes were not written yet, after it was tried. More than LIMIT_QUEUED_PAUSE behind the
@@ -89,14 +89,6 @@ enum gate_flow gate_flow(struct gate *gate, size_t queued, int64_t now);
 /// Whether the handshake has taken too long. gate_flow, too, is to be asked when `due` has
 /// come.
 bool gate_late(const struct gate *gate, int64_t now);
-
-struct error_writer;
-
-/// Adds the list "files" of what differs between two maps as those of HELLO, as texts such as
-/// "deploy.lua (changed)"; "added": only `yours` has it; "missing": only `mine` has. Returns how
-/// many differ; at most 100 are listed. The first five stand in `names` too, for a sentence.
-size_t gate_compare(struct error_writer *writer, struct cursor yours, struct cursor mine,
-                    char *names, size_t size);
 
 /// Which one of `count` words is nearest to `word`, by how many letters differ; `count`: none is
 /// near.

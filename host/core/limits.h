@@ -40,7 +40,8 @@ enum {
   LIMIT_CANCELS = 200,        // of a connection, a second; see gate.h
   LIMIT_QUEUED_PAUSE = 8 * 1024 * 1024,  // to a peer, behind its largest frame; gate.h
   LIMIT_QUEUED_CUT = 64 * 1024 * 1024,
-  LIMIT_BAD_ANSWERS = 10,  // answers of a worker nobody asked for, then it is ejected
+  LIMIT_FILES = 4 * 1024 * 1024,  // of the files of a deployment, as a router tells them; files.h
+  LIMIT_BAD_ANSWERS = 10,         // answers of a worker nobody asked for, then it is ejected
 };
 
 #define LIMIT_PROGRESS (10 * NANOSECONDS_PER_SECOND)  // of a peer that is written to

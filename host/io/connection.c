@@ -11,6 +11,7 @@
 #include "../core/contact.h"
 #include "../core/cursor.h"
 #include "../core/error.h"
+#include "../core/files.h"
 #include "../core/frame.h"
 #include "../core/limits.h"
 #include "../core/memory.h"
@@ -29,7 +30,7 @@ static const int64_t kConnect = NANOSECONDS_PER_MILLISECOND;
 struct connection {
   struct loop *loop;
   char *path;
-  struct payload *hello;
+  struct payload *hello, *files;
   char *manifest;
   size_t manifest_size;
   struct connection_events events;
@@ -53,6 +54,7 @@ struct connection *connection_new(struct loop *loop, const struct connection_opt
   connection->loop = loop;
   connection->path = strdup(options->path);
   connection->hello = payload_ref(options->hello);
+  connection->files = options->files ? payload_join(options->files) : NULL;
   connection->manifest = xcalloc(1, options->manifest_size + 1);
   memcpy(connection->manifest, options->manifest, options->manifest_size);
   connection->manifest_size = options->manifest_size;
@@ -68,6 +70,7 @@ void connection_free(struct connection *connection) {
   contact_free(connection->contact);
   payload_unref(connection->refusal);
   payload_unref(connection->hello);
+  payload_unref(connection->files);
   free(connection->manifest);
   free(connection->path);
   free(connection);
@@ -247,7 +250,7 @@ static void on_other(struct connection *connection, struct message *message, int
       break;
     case MESSAGE_ERROR:  // of the connection
       if (!is_open) {
-        refuse(connection, message->body, now);
+        refuse(connection, files_explain(message->body, connection->files), now);
         return;
       }
       break;

@@ -23,9 +23,10 @@ struct connection_events {
 };
 
 struct connection_options {
-  const char *path;       // of the router's socket
-  struct payload *hello;  // the body of HELLO; one reference is taken
-  const char *manifest;   // what this side's script declares
+  const char *path;             // of the router's socket
+  struct payload *hello;        // the body of HELLO; one reference is taken
+  const struct payload *files;  // of this side, [{[path] = their hash}], or NULL; copied
+  const char *manifest;         // what this side's script declares
   size_t manifest_size;
   const struct contact_function *functions;
   uint32_t function_count;

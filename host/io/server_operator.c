@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "../core/buffer.h"
+#include "../core/cursor.h"
 #include "../core/error.h"
 #include "../core/limits.h"
 #include "../core/pack.h"

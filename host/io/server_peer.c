@@ -9,6 +9,7 @@
 
 #include "../core/buffer.h"
 #include "../core/error.h"
+#include "../core/files.h"
 #include "../core/limits.h"
 #include "../core/memory.h"
 #include "../core/pack.h"
@@ -124,6 +125,15 @@ static void refuse(struct peer *peer, struct payload *body, int64_t now) {
   end_peer(peer, now);
 }
 
+// Who was not let in is told why, however large that is. It may be gone when this returns.
+static void turn_away(struct peer *peer, struct payload *body, int64_t now) {
+  peer->server->refused++;
+  gate_turn_away(&peer->gate);
+  send_error(peer, body, now);
+  transport_flush(peer->transport);
+  if (!transport_queued(peer->transport)) end_peer(peer, now);
+}
+
 static struct payload *bad_frame(const char *why) {
   struct error_writer writer;
   error_begin(&writer, ERROR_BAD_FRAME, EXECUTED_NO, false, "router");
@@ -199,32 +209,18 @@ static struct payload *no_such_deployment(const struct server *server, const str
   return error_end(&writer);
 }
 
-static struct cursor map_of(const struct payload *body) {
-  struct cursor map = {0};
-  size_t count;
-  if (body) map = cursor_of(body->parts[0].bytes, body->parts[0].size);
-  if (body) cursor_array(&map, &count);
-  return map;
-}
-
 static struct payload *deployment_changed(const struct served *served, const struct hello *hello) {
   struct error_writer writer;
   error_begin(&writer, ERROR_DEPLOYMENT_CHANGED, EXECUTED_NO, false, "router");
   error_string(&writer, "deployment", served->name);
   error_string(&writer, "yours", hello->hash);
   error_string(&writer, "mine", served->hash);
-  char names[600] = "";
-  size_t count = 0;
-  if (hello->files.at && served->files)
-    count = gate_compare(&writer, hello->files, map_of(served->files), names, sizeof names);
-  error_message(
-      &writer,
-      "the router at unix:%s (process %d) serves '%s' from other files than this client's: "
-      "%s%s; end it (farside stop %s) and serve these, deploy under another tag, or set "
-      "FARSIDE_ROUTER=embedded",
-      served->path, (int)getpid(), served->name, count ? names : "which ones, is not known",
-      count > 5 ? " and others" : "", served->name);
-  return error_end(&writer);
+  error_message(&writer,
+                "the router at unix:%s (process %d) serves '%s' " FILES_OTHER
+                "; end it (farside stop %s) and serve these, deploy under another tag, or set "
+                "FARSIDE_ROUTER=embedded",
+                served->path, (int)getpid(), served->name, served->name);
+  return files_end(&writer, served->files);
 }
 
 static void welcome(struct peer *peer, const struct hello *hello, struct served *served,
@@ -251,11 +247,11 @@ static void greet(struct peer *peer, const struct hello *hello, int64_t now) {
       *hello->name ? server_find(peer->server, hello->name, hello->tag) : peer->socket;
   peer->pid = hello->pid;
   if (!served) {
-    refuse(peer, no_such_deployment(peer->server, hello), now);
+    turn_away(peer, no_such_deployment(peer->server, hello), now);
   } else if (hello->role == ROLE_CLIENT && *hello->hash && strcmp(hello->hash, served->hash)) {
-    refuse(peer, deployment_changed(served, hello), now);
+    turn_away(peer, deployment_changed(served, hello), now);
   } else if (hello->role == ROLE_CLIENT && peer->server->pressure >= PRESSURE_CONNECTIONS) {
-    refuse(peer, pressed(peer->server), now);
+    turn_away(peer, pressed(peer->server), now);
   } else {
     welcome(peer, hello, served, now);
   }
@@ -360,6 +356,9 @@ static bool check_flow(struct peer *peer, int64_t now) {
     case GATE_READ:
       transport_pause(peer->transport, false);
       break;
+    case GATE_END:
+      end_peer(peer, now);
+      return false;
   }
   if (gate_late(&peer->gate, now)) peer->doom = "closed: the handshake was not done within 5 s";
   if (peer->doom) {

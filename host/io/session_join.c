@@ -17,7 +17,7 @@
 #include "session_state.h"
 #include "wait.h"
 
-enum { WHY_SIZE = 1024, HELLO_SIZE = LIMIT_UNAUTHENTICATED - 64 };  // what fits beside the header
+enum { WHY_SIZE = 1024 };
 
 static uint32_t add(struct session *session, const struct joined *joined) {
   session->joined =
@@ -66,15 +66,11 @@ static void on_message(void *owner, struct message *message, int64_t now) {
   session_message(owner, message, now);
 }
 
-// The hashes of files are left out where they do not fit: then the router cannot say which changed.
 static struct payload *hello_of(const struct router_deployment_options *options,
                                 const struct session_bundle *bundle) {
   struct buffer body = BUFFER_EMPTY;
-  size_t rest = strlen(options->name) + strlen(bundle->tag) + strlen(bundle->hash) + 64;
-  const struct payload *files = bundle->files;
-  if (files && (files->count != 1 || files->size + rest > HELLO_SIZE)) files = NULL;
   pack_array(&body, 1);
-  pack_map(&body, files ? 5 : 4);
+  pack_map(&body, 4);
   pack_text(&body, "name");
   pack_text(&body, options->name);
   pack_text(&body, "tag");
@@ -83,10 +79,6 @@ static struct payload *hello_of(const struct router_deployment_options *options,
   pack_text(&body, bundle->hash);
   pack_text(&body, "pid");
   pack_uint(&body, (uint64_t)getpid());
-  if (files) {
-    pack_text(&body, "files");
-    buffer_append(&body, files->parts[0].bytes + 1, files->size - 1);  // behind the array's head
-  }
   struct payload *hello = body.failed ? NULL : payload_copy(body.bytes, body.size);
   buffer_free(&body);
   if (!hello) abort();
@@ -103,6 +95,7 @@ static struct connection *connect_to(struct session *session, const char *path,
                                              .is_idempotent = options->functions[i].idempotent};
   struct connection_options with = {.path = path,
                                     .hello = hello_of(options, bundle),
+                                    .files = bundle->files,
                                     .manifest = options->manifest,
                                     .manifest_size = options->manifest_size,
                                     .functions = functions,

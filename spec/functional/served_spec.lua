@@ -43,15 +43,15 @@ local function environment(changes)
   return env
 end
 
-local function write_scripts()
+local function write_scripts(part)
   os.execute(("mkdir -p '%s/run' && chmod 700 '%s/run'"):format(host.folder(), host.folder()))
-  host.script('part.lua', kPart)
+  host.script('part.lua', part or kPart)
   return host.script('deploy.lua', kDeploy)
 end
 
 -- A router that serves, and where.
-local function serve()
-  local script = write_scripts()
+local function serve(part)
+  local script = write_scripts(part)
   local process = host.spawn({ host.farside, 'serve', script }, { env = environment(), cwd = host.folder() })
   process.path = process:wait_for 'is served at unix:(%S+)'
   return process
@@ -128,6 +128,28 @@ describe('a client of a served router', function()
     client = run 'print(d.square(5))'
     assert.equal('25\n', client.out, client.err)
   end)
+
+  for _, count in ipairs { 300, 3000 } do
+    it(('is told which few of %d files differ'):format(count), function()
+      local parts = { kPart }
+      local function module(i) return ('many.%s%d'):format(('x'):rep(100), i) end
+      local function file(i) return (module(i):gsub('%.', '/')) .. '.lua' end
+      write_scripts()
+      os.execute(("mkdir '%s/many'"):format(host.folder()))
+      for i = 1, count do
+        parts[#parts + 1] = ("-- require '%s'"):format(module(i))
+        if i > 1 then host.script(file(i), 'return 1') end
+      end
+      serve(table.concat(parts, '\n'))
+      host.script(file(1), 'return 1')
+      host.script(file(7), 'return 2')
+      os.remove(host.folder() .. '/' .. file(count))
+      local client = run 'local _, err = pcall(d.square, 5) print(err.name, unpack(err.files)) print(err.digests)'
+      local expected = { file(1) .. ' (added)', file(7) .. ' (changed)', file(count) .. ' (missing)' }
+      table.sort(expected)
+      assert.equal('DeploymentChanged\t' .. table.concat(expected, '\t') .. '\nnil\n', client.out, client.err)
+    end)
+  end
 
   it('calls, waits, streams, listens and cancels as with a router of its own', function()
     serve()

@@ -2,14 +2,12 @@
 // bytes, cut anywhere, with any pressure on what is sent.
 //
 // Nothing passes before a HELLO was greeted, and then only what the role may say; after a refusal
-// nothing does.
+// nothing does. Who names no deployment is turned away here, and nothing that he says counts.
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../host/core/buffer.h"
-#include "../../host/core/error.h"
 #include "../../host/core/frame.h"
 #include "../../host/core/gate.h"
 #include "../../host/core/limits.h"
@@ -19,7 +17,7 @@ struct peer {
   struct gate gate;
   struct reader *reader;
   enum role role;  // 0: not let in
-  bool closed;
+  bool closed, is_turned_away;
   int64_t now;
 };
 
@@ -31,12 +29,11 @@ static void greet(struct peer *peer, const struct hello *hello) {
   expect(!peer->role && (hello->role == ROLE_CLIENT || hello->role == ROLE_OPERATOR));
   expect(strlen(hello->name) <= GATE_NAME && strlen(hello->tag) <= GATE_NAME);
   expect(*hello->tag && strlen(hello->hash) <= GATE_HASH);
-  struct error_writer writer;
-  char text[64];
-  error_begin(&writer, ERROR_DEPLOYMENT_CHANGED, EXECUTED_NO, false, "router");
-  expect(gate_compare(&writer, hello->files, hello->files, text, sizeof text) == 0 ||
-         hello->files.at);
-  payload_unref(error_end(&writer));
+  if (!*hello->name) {
+    peer->is_turned_away = true;
+    gate_turn_away(&peer->gate);
+    return;
+  }
   peer->role = hello->role;
   gate_welcome(&peer->gate, hello->role);
 }
@@ -58,7 +55,7 @@ static void judge(struct peer *peer, const struct message *message) {
       expect(peer->role == ROLE_OPERATOR && type == MESSAGE_REQUEST && !peer->closed);
       break;
     case GATE_IGNORE:
-      expect(peer->role && type == MESSAGE_PONG);
+      expect(peer->is_turned_away || (peer->role && type == MESSAGE_PONG));
       break;
     case GATE_REFUSE:
       peer->closed = true;
@@ -72,6 +69,8 @@ static void press(struct peer *peer, unsigned char amount) {
   size_t queued = peer->gate.queued / (1 + amount % 3);
   enum gate_flow flow = gate_flow(&peer->gate, queued, peer->now);
   if (!queued) expect(flow != GATE_CUT);
+  if (peer->is_turned_away) expect(flow != GATE_READ && peer->gate.due == LIMIT_HANDSHAKE);
+  expect((flow == GATE_END) <= (peer->is_turned_away && !queued));
   if (queued > LIMIT_QUEUED_CUT + (size_t)UINT8_MAX * 65536) expect(flow == GATE_CUT);
   expect(!peer->closed || peer->gate.state == GATE_CLOSED);
 }

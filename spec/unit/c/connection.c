@@ -12,6 +12,7 @@
 
 #include "../../../host/core/cursor.h"
 #include "../../../host/core/error.h"
+#include "../../../host/core/files.h"
 #include "../../../host/io/session.h"
 #include "../../../host/io/wait.h"
 #include "frames.h"
@@ -89,7 +90,6 @@ static void expect_hello(const struct message *hello) {
          text_is(map, "hash", kHash));
   EXPECT(cursor_find(map, "pid", &value) && cursor_uint(&value, &pid));
   EXPECT_EQUAL(getpid(), pid);
-  EXPECT(cursor_find(map, "files", &value) && text_is(value, "deploy.lua", "abc"));
 }
 
 static struct payload *welcome_body(const char *manifest) {
@@ -103,11 +103,25 @@ static struct payload *welcome_body(const char *manifest) {
   return payload;
 }
 
+static struct payload *files_body(const char *digest) {
+  struct buffer body = BUFFER_EMPTY;
+  pack_array(&body, 1);
+  pack_map(&body, 1);
+  pack_text(&body, "deploy.lua");
+  pack_text(&body, digest);
+  struct payload *payload = payload_copy(body.bytes, body.size);
+  buffer_free(&body);
+  return payload;
+}
+
 static struct payload *changed_body(void) {
   struct error_writer writer;
+  struct payload *files = files_body("01234567");
   error_begin(&writer, ERROR_DEPLOYMENT_CHANGED, EXECUTED_NO, false, "router");
-  error_message(&writer, "deploy.lua has changed");
-  return error_end(&writer);
+  error_message(&writer, "it runs " FILES_OTHER);
+  struct payload *error = files_end(&writer, files);
+  payload_unref(files);
+  return error;
 }
 
 // True: it goes on.
@@ -218,17 +232,6 @@ struct client_side {
   uint32_t deployment;
 };
 
-static struct payload *files_body(void) {
-  struct buffer body = BUFFER_EMPTY;
-  pack_array(&body, 1);
-  pack_map(&body, 1);
-  pack_text(&body, "deploy.lua");
-  pack_text(&body, "abc");
-  struct payload *payload = payload_copy(body.bytes, body.size);
-  buffer_free(&body);
-  return payload;
-}
-
 static struct payload *join(struct client_side *side, const char *router) {
   struct router_function function = {.concurrency = 1, .timeout = 2 * SECOND};
   struct payload *start = bin_body(1), *failure = NULL;
@@ -239,7 +242,7 @@ static struct payload *join(struct client_side *side, const char *router) {
                                               .manifest_size = sizeof kManifest - 1,
                                               .start = start,
                                               .workers = 1};
-  struct session_bundle bundle = {.tag = "blue", .hash = kHash, .files = files_body()};
+  struct session_bundle bundle = {.tag = "blue", .hash = kHash, .files = files_body("01234568")};
   setenv("FARSIDE_ROUTER", router, 1);
   setenv("FARSIDE_BIN", "/nonexistent/farside", 1);  // so that falling back shows
   if (!side->session) EXPECT_EQUAL(0, session_open(&side->session));
@@ -373,7 +376,12 @@ static void joins_again_after_a_refusal(void) {
   char text[128];
   router_start(&router);
   snprintf(text, sizeof text, "unix:%s", router.path);
-  payload_unref(join(&side, text));
+  struct payload *failure = join(&side, text);
+  struct cursor map = cursor_of(failure->bytes, failure->size);
+  size_t count;
+  EXPECT(cursor_array(&map, &count));
+  EXPECT(text_is(map, "message", "it runs " FILES_OTHER ": deploy.lua (changed)"));
+  payload_unref(failure);
   router_stop(&router);
   router.welcome = WELCOME;
   router_listen(&router);

@@ -82,7 +82,7 @@ static void greets_clients_and_operators_alone(void) {
   struct post post = post_open();
   judge(&post, MESSAGE_HELLO, ROLE_CLIENT, hello_body("name", "square"));
   EXPECT(!strcmp(post.hello.name, "square") && !strcmp(post.hello.tag, "default"));
-  EXPECT(!*post.hello.hash && !post.hello.files.at);
+  EXPECT(!*post.hello.hash);
 }
 
 static void refuses_names_that_do_not_fit(void) {
@@ -175,43 +175,19 @@ static void holds_who_cancels_too_much(void) {
     EXPECT_EQUAL(1, cancels_until_held(&gate, i * kSecond / LIMIT_CANCELS, 1));
 }
 
-// A map of files as HELLO has it: pairs of path and digest.
-static struct payload *files(const char *const *pairs, size_t count) {
-  struct buffer body = BUFFER_EMPTY;
-  pack_map(&body, count);
-  for (size_t i = 0; i < 2 * count; i++) pack_text(&body, pairs[i]);
-  struct payload *payload = payload_copy(body.bytes, body.size);
-  buffer_free(&body);
-  return payload;
-}
-
-static void tells_which_files_differ(void) {
-  const char *const of_client[] = {"a", "0123456789", "b", "11111111", "c", "22222222", "d", "333"};
-  const char *const of_router[] = {"b", "11111111ffff", "c", "2222222f", "d", "333", "e", "4"};
-  struct payload *yours = files(of_client, 4), *mine = files(of_router, 4);
-  struct error_writer writer;
-  char text[200];
-  error_begin(&writer, ERROR_DEPLOYMENT_CHANGED, EXECUTED_NO, false, "router");
-  size_t count = gate_compare(&writer, cursor_of(yours->bytes, yours->size),
-                              cursor_of(mine->bytes, mine->size), text, sizeof text);
-  struct payload *error = error_end(&writer);
-  EXPECT_EQUAL(4, count);
-  static const char list[] =
-      "\xa9"
-      "a (added)"
-      "\xab"
-      "c (changed)"
-      "\xab"
-      "d (changed)"
-      "\xab"
-      "e (missing)";
-  bool found = false;
-  for (size_t i = 0; i + sizeof list - 1 <= error->size; i++)
-    found |= !memcmp(error->bytes + i, list, sizeof list - 1);
-  EXPECT(found);
-  payload_unref(error);
-  payload_unref(yours);
-  payload_unref(mine);
+static void says_why_it_turns_away_while_the_handshake_lasts(void) {
+  struct post post = post_open();
+  gate_turn_away(&post.gate);
+  gate_sent(&post.gate, 4 * MiB, 2 * kSecond);
+  // Nothing more is read, and what was read already says nothing.
+  EXPECT_EQUAL(GATE_PAUSE, gate_flow(&post.gate, 3 * MiB, 2 * kSecond));
+  EXPECT_EQUAL(GATE_IGNORE, judge(&post, MESSAGE_HELLO, ROLE_CLIENT, hello_body("name", "a")));
+  EXPECT_EQUAL(GATE_IGNORE, judge(&post, MESSAGE_PONG, 0, NULL));
+  // However little it takes at a time.
+  EXPECT_EQUAL(kSecond + LIMIT_HANDSHAKE, post.gate.due);
+  EXPECT(!gate_late(&post.gate, kSecond + LIMIT_HANDSHAKE - 1));
+  EXPECT(gate_late(&post.gate, kSecond + LIMIT_HANDSHAKE));
+  EXPECT_EQUAL(GATE_END, gate_flow(&post.gate, 0, 3 * kSecond));
 }
 
 static void finds_the_nearest_word(void) {
@@ -233,7 +209,8 @@ static const struct check checks[] = {
      pauses_and_cuts_by_what_is_queued_behind_the_largest},
     {"C3: cuts who takes nothing for ten seconds", cuts_who_takes_nothing_for_ten_seconds},
     {"C5: holds who cancels too much", holds_who_cancels_too_much},
-    {"tells which files differ", tells_which_files_differ},
+    {"says why it turns away, while the handshake lasts",
+     says_why_it_turns_away_while_the_handshake_lasts},
     {"finds the nearest word", finds_the_nearest_word},
 };
 

@@ -1,0 +1,5 @@
+local program = require 'spec.support.program'
+
+describe('the files of a deployment', function()
+  program.checks('check_files')
+end)
