@@ -147,7 +147,7 @@ static int l_serve(lua_State *L) {
   *binding = (struct binding){0};
   luaL_getmetatable(L, kServer);
   lua_setmetatable(L, -2);
-  run_release_interrupts(L);
+  run_release_signals(L);
   int error = server_open(&binding->server);
   if (error)
     return bind_call_error(L, "EngineError", "the router could not be started: %s",

@@ -1,21 +1,28 @@
 // An interrupt (Ctrl-C) is taken by a thread that waits for it and sends a signal of its own, which
 // can carry a pointer: no variable that lives as long as the process is needed. The first one
 // raises an error in the Lua code that runs, the second ends the process.
+//
+// A reader of stdout that has gone, as in `farside run x.lua | head -1`, ends the process as it ends
+// others. What else breaks (the pipe of a process that was started, stderr) is an error to its
+// writer.
 #define _GNU_SOURCE
 #include "run.h"
 
+#include <errno.h>
 #include <lauxlib.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "interrupt.h"
 #include "vm.h"
 
-enum { EXIT_FAILED = 1, EXIT_INTERRUPTED = 130 };
+enum { EXIT_FAILED = 1, EXIT_UNWRITTEN = 74, EXIT_INTERRUPTED = 130 };
 
 static const char kKey[] = "farside.run";
 
@@ -57,11 +64,22 @@ static void watch_interrupts(struct run *run) {
   lua_setfield(run->interrupt.L, LUA_REGISTRYINDEX, kKey);
 }
 
-void run_release_interrupts(lua_State *L) {
+static void on_broken_pipe(int number) {
+  struct pollfd out = {.fd = STDOUT_FILENO};
+  int error = errno;
+  if (poll(&out, 1, 0) > 0 && out.revents & POLLERR) {
+    signal(number, SIG_DFL);
+    raise(number);  // comes when this returns
+  }
+  errno = error;
+}
+
+void run_release_signals(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, kKey);
   struct run *run = lua_touserdata(L, -1);
   lua_pop(L, 1);
   if (!run || !run->watched) return;
+  signal(SIGPIPE, SIG_IGN);
   run->watched = false;
   pthread_cancel(run->watcher);  // it waits in sigwait
   pthread_join(run->watcher, NULL);
@@ -85,9 +103,19 @@ fail:
   return EXIT_FAILED;
 }
 
+// What was printed may still wait to be written, or have been lost.
+static int end_output(int code) {
+  bool failed = ferror(stdout) != 0;
+  errno = 0;
+  if (!fflush(stdout) && !failed) return code;
+  const char *why = errno ? strerror(errno) : NULL;
+  fprintf(stderr, "farside: cannot write to stdout%s%s\n", why ? ": " : "", why ? why : "");
+  return code ? code : EXIT_UNWRITTEN;
+}
+
 int run_main(int count, char **arguments) {
   vm_keep_blocks();
-  signal(SIGPIPE, SIG_IGN);
+  signal(SIGPIPE, on_broken_pipe);
   struct run run = {.interrupt = {.wanted = is_wanted}};
   run.interrupt.owner = &run;
   run.interrupt.L = vm_open(VM_CLIENT);
@@ -97,8 +125,8 @@ int run_main(int count, char **arguments) {
   }
   watch_interrupts(&run);
   int code = call_cli(run.interrupt.L, count, arguments);
-  run_release_interrupts(run.interrupt.L);
+  run_release_signals(run.interrupt.L);
   interrupt_close(&run.interrupt);
   lua_close(run.interrupt.L);
-  return code;
+  return end_output(code);
 }

@@ -8,5 +8,6 @@ struct lua_State;
 int run_main(int count, char **arguments);
 
 /// From now on SIGINT raises nothing in the Lua code of `L` any more: it stays blocked, for who waits
-/// for it. Nothing where this process was not started by run_main.
-void run_release_interrupts(struct lua_State *L);
+/// for it; and a reader of stdout that goes does not end the process. Nothing where this process was
+/// not started by run_main.
+void run_release_signals(struct lua_State *L);

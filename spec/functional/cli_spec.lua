@@ -51,6 +51,21 @@ describe('the command line', function()
       { typo.code, typo.out, typo.err })
   end)
 
+  it('fails where its output cannot be written', function()
+    for _, words in ipairs { '--version', 'completion bash', 'run ' .. host.script('prints.lua', "print 'told'") } do
+      assert.equal('farside: cannot write to stdout: No space left on device\n74\n',
+        (output_of(('"%s" %s 2>&1 >/dev/full; echo $?'):format(host.farside, words)):gsub('stdout\n', 'stdout: No space left on device\n')))
+    end
+  end)
+
+  it('ends when who reads its output has enough, and not when another pipe breaks', function()
+    local endless = host.script('endless.lua', "while true do print 'on' end")
+    assert.equal('on\n141\n', output_of(([[bash -c '"%s" run %s | head -1; echo ${PIPESTATUS[0]}']]):format(host.farside, endless)))
+    local other = host.script('other.lua', "local p = io.popen('exec true', 'w') " ..
+      "local ok, why repeat ok, why = p:write(('x'):rep(1e4)) until not ok print(why)")
+    assert.equal('Broken pipe\n', output_of(('"%s" run %s'):format(host.farside, other)))
+  end)
+
   it('says which option is unknown and where help is', function()
     local typo = farside('completion', '--shel')
     assert.equal(64, typo.code)

@@ -30,6 +30,7 @@ M.EXITS = {
   { 64, 'the command line was wrong' },
   { 69, 'no router is there' },
   { 73, 'another process serves the deployment' },
+  { 74, 'its output could not be written' },
   { 78, 'a setting, or what a router needs, is not as it has to be' },
   { 130, 'it was interrupted' },
 }

@@ -71,7 +71,8 @@ function M.all(given)
       seen[router.status.pid] = true
       routers[#routers + 1] = router
     elseif forced(given) or err.name ~= 'ConnectFailed' then
-      problems[#problems + 1] = ('%s: %s'):format(address, M.text_of(err))
+      local text = M.text_of(err)
+      problems[#problems + 1] = text:find(address, 1, true) and text or ('%s: %s'):format(address, text)
     end
   end
   return routers, problems
