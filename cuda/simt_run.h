@@ -25,6 +25,7 @@
 #define SIMT_UNSEEN
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define SIMT_ASAN 1
 #else
@@ -51,7 +52,9 @@ namespace simt {
 constexpr unsigned kWarpSize = 32;
 constexpr unsigned kMaxThreads = 1024;
 constexpr size_t kMaxShared = 227 * 1024;
-constexpr unsigned kMaxDepth = 64;      // of a block
+constexpr size_t kSharedRoom = 256 * 1024, kSharedGuard = 64 * 1024;  // multiples of any page
+constexpr size_t kSharedAlignment = 16;                               // what a GPU gives
+constexpr unsigned kMaxDepth = 64;                                    // of a block
 constexpr unsigned kMaxGrid = 65535;    // in its second and third dimension, 2^31 - 1 in the first
 constexpr int kErrorConfiguration = 9;  // cudaErrorInvalidConfiguration
 
@@ -135,10 +138,10 @@ struct host {
   dim3 grid, block;
   uint3 at, thread;  // block and thread that run now
   unsigned size, current, waiting, ended, barriers;
-  bool alone;  // threads run as a plain loop
-  char *dynamic;
-  size_t dynamic_size;
-  unsigned made;  // fibers that have a stack
+  bool alone;          // threads run as a plain loop
+  char *dynamic;       // shared memory of the launch
+  char *dynamic_room;  // what it is taken from, or NULL
+  unsigned made;       // fibers that have a stack
   char *stacks;
   fiber *fibers;
   warp *warps;
@@ -153,6 +156,18 @@ struct host {
 
 inline thread_local host here;
 
+// To the address sanitizer all of a thread's room for dynamic shared memory is out of bounds but for
+// the `size` bytes in use, which begin at `used`. No `used`: nothing is.
+#if SIMT_ASAN
+inline void forbid(char *room, size_t size, const char *used = nullptr) {
+  if (!room) return;
+  if (used) __asan_poison_memory_region(room, kSharedRoom);
+  __asan_unpoison_memory_region(used ? used : room, used ? size : kSharedRoom);
+}
+#else
+inline void forbid(char *, size_t, const char * = nullptr) {}
+#endif
+
 // Frees what a thread has when it ends. Apart from `here`, which would be slower to reach if it had
 // a destructor.
 struct farewell {
@@ -164,7 +179,8 @@ struct farewell {
 #endif
     free(here.fibers);
     free(here.warps);
-    free(here.dynamic);
+    forbid(here.dynamic_room, 0);
+    if (here.dynamic_room) munmap(here.dynamic_room, kSharedRoom + kSharedGuard);
   }
 };
 
@@ -425,6 +441,23 @@ SIMT_UNSEEN inline void run_block(uint3 at) {
   run_fibers();
 }
 
+// Shared memory ends where memory begins that is not there: who goes beyond it ends the process, also
+// where a launch gives none.
+SIMT_UNSEEN inline void take_shared(size_t size) {
+  host &h = here;
+  if (size && !h.dynamic_room) {
+    void *memory = mmap(nullptr, kSharedRoom + kSharedGuard, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) out_of_memory();
+    h.dynamic_room = static_cast<char *>(memory);
+    mprotect(h.dynamic_room + kSharedRoom, kSharedGuard, PROT_NONE);
+  }
+  if (!h.dynamic_room) return;
+  size_t whole = (size + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
+  h.dynamic = h.dynamic_room + kSharedRoom - whole;
+  forbid(h.dynamic_room, size, h.dynamic);
+}
+
 // Sets this thread up for a launch, and runs blocks until none is left.
 SIMT_UNSEEN inline void run_blocks(const struct launch &launch, uint64_t *next, uint64_t count) {
   host &h = here;
@@ -434,12 +467,7 @@ SIMT_UNSEEN inline void run_blocks(const struct launch &launch, uint64_t *next, 
   h.size = launch.block.x * launch.block.y * launch.block.z;
   at_end.owns = true;
   if (h.size > 1) make_fibers(h.size);
-  if (h.dynamic_size < launch.shared) {
-    free(h.dynamic);
-    h.dynamic_size = (launch.shared + 63) / 64 * 64;
-    h.dynamic = static_cast<char *>(aligned_alloc(64, h.dynamic_size));
-    if (!h.dynamic) out_of_memory();
-  }
+  take_shared(launch.shared);
 #if SIMT_TSAN
   h.main_twin = __tsan_get_current_fiber();
 #endif

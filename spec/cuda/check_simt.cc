@@ -405,6 +405,33 @@ static void a_stack_that_overflows_ends_the_process() {
   EXPECT(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
 }
 
+static __global__ void write_shared(unsigned *out, unsigned at) {
+  SIMT_SHARED(unsigned, row);
+  row[at] = 7;
+  out[0] = row[at];
+}
+
+static void expect_fault(size_t shared, unsigned at) {
+  char said[8192];
+  unsigned out = 0;
+  const auto beyond = [&] {
+    signal(SIGSEGV, SIG_DFL);
+    SIMT_LAUNCH(write_shared, 1, 1, shared, nullptr, &out, at);
+  };
+  const int status = end_of(beyond, said, sizeof said);
+  EXPECT(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void what_lies_behind_dynamic_shared_memory_ends_the_process() {
+  unsigned out = 0;
+  for (unsigned count = 4; count <= 227 * 256; count = count * 3 / 4 * 4) {
+    SIMT_LAUNCH(write_shared, 1, 1, count * 4, nullptr, &out, count - 1);
+    EXPECT(out == 7);
+    expect_fault(count * 4, count);
+  }
+  expect_fault(0, 0);  // also with memory that a launch before had
+}
+
 static void a_bad_configuration_is_told_and_forgotten() {
   unsigned count = 0;
   const int invalid_configuration = 9;  // of the CUDA runtime
@@ -544,6 +571,8 @@ static const check checks[] = {
     {"lets halves of a warp go their ways", halves_of_a_warp_go_their_ways},
     {"names kernel and thread where a barrier is missed", names_threads_that_miss_a_barrier},
     {"names kernel and thread where lanes do not come", names_lanes_that_do_not_come},
+    {"ends where a kernel goes beyond its dynamic shared memory",
+     what_lies_behind_dynamic_shared_memory_ends_the_process},
     {"ends where a stack overflows", a_stack_that_overflows_ends_the_process},
     {"tells once of a configuration that cannot be", a_bad_configuration_is_told_and_forgotten},
     {"serves several threads that launch at once", threads_may_launch_at_once},

@@ -365,6 +365,24 @@ describe("a module of a user's kernels", function()
     says('kernel nothing: block: expected at most 1024 threads, got 2048', mod.nothing, { grid = 1, block = { 32, 64 } })
   end)
 
+  it('refuses a launch that does not say how much dynamic shared memory its kernel gets', function()
+    local out = tensor.zeros({ 64 })
+    local said = 'kernel %s: shared: expected the bytes of %s (extern __shared__ in line %d of kernel.cu), or 0 for a launch that '
+      .. 'does not use it, got nil'
+    says(said:format('sums', 'float partial[]', 19), mod.sums, { grid = 1, block = 64 })
+    says(said:format('warp_sums', 'double outside[]', 15), mod.warp_sums, { grid = 1, block = 64 })
+    mod.warp_sums { grid = 1, block = 64, shared = 64 * 8 } (out)
+    mod.nothing { grid = 1, block = 64 } ()
+    local either = cuda.module [=[
+      extern "C" __global__ void either(float *out, int n) {
+        extern __shared__ float s[];
+        if (n > 0) s[threadIdx.x] = n;
+        out[threadIdx.x] = n > 0 ? s[threadIdx.x] : -1;
+      }]=]
+    either.either { grid = 1, block = 2, shared = 0 } (out, 0)
+    assert.same({ -1, -1 }, { out[1], out[2] })
+  end)
+
   it('refuses a source that is none, and options that it does not have', function()
     says('cuda.module: expected the source of kernels as text, got nil', cuda.module)
     says('kernel.cu: expected at least one kernel, extern "C" __global__ void name(...) { ... }, got none', cuda.module, '')

@@ -190,4 +190,31 @@ describe('dynamic shared memory', function()
       extern "C" __global__ void a() { __shared__ float s[32]; __shared__ int n; }
       // extern __shared__ float t[];]])
   end)
+
+  it('is used by kernels that declare or name it, or what does so', function()
+    local signature = signatures.read [[
+      extern __shared__ double outside[];
+      template <class T> struct Shared { __device__ operator T *() { extern __shared__ int inside[]; return (T *)inside; } };
+      namespace { template <class T> __device__ __forceinline__ T sum(T x) { outside[0] = x; return outside[0]; } }
+      static __device__ int helps(int x) { return sum(x); }
+      extern "C" {
+        __global__ void __launch_bounds__(256) declares(int n) { if (n) { extern __shared__ float mine[]; mine[0] = n; } }
+        __global__ void names() { outside[1] = 2; }
+        __global__ void calls() { helps(1); }
+        __global__ void makes() { int *s = Shared<int>(); }
+        __global__ void none(int outsider) { int mine[3] = { 1, 2, 3 }; /* outside */ }
+      }
+      #if A
+      extern "C" __global__ void sometimes() { outside[0] = 1; }
+      #else
+      extern "C" __global__ void sometimes() {}
+      #endif]]
+    local found = {}
+    for name, kernel in pairs(signature.by_name) do
+      found[#found + 1] = ('%s %s'):format(name, kernel.array and ('%s:%d'):format(kernel.array.name, kernel.array.line) or '-')
+    end
+    table.sort(found)
+    assert.same({ 'calls outside:1', 'declares mine:6', 'makes inside:2', 'names outside:1', 'none -', 'sometimes -' },
+      found)
+  end)
 end)

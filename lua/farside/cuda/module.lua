@@ -194,6 +194,11 @@ function Kernel:__call(options)
   if not problem and shape[3] * shape[4] * shape[5] > MOST_THREADS then
     problem = ('%s: block: expected at most %d threads, got %d'):format(name, MOST_THREADS, shape[3] * shape[4] * shape[5])
   end
+  local array = self.kernel.array
+  if not problem and array and options.shared == nil then
+    problem = ('%s: shared: expected the bytes of %s %s[] (extern __shared__ in line %d of %s), or 0 for a launch that does not '
+      .. 'use it, got nil'):format(name, array.type, array.name, array.line, self.what.name)
+  end
   if problem then misuse('%s', problem) end
   return setmetatable({ kernel = self.kernel, what = self.what, shape = shape, shared = options.shared or 0,
     stream = options.stream }, Launch)

@@ -320,15 +320,63 @@ function Reader:shared(i)
   local first = i + 1
   while ATTRIBUTES[tokens[first].text] and tokens[first + 1].text == '(' do first = (closing(tokens, first + 1) or at) + 1 end
   if first >= at - 1 then return end
-  local inside = false
-  for _, scope in ipairs(self.scopes) do inside = inside or scope == 'other' end
   self.arrays[#self.arrays + 1] = {
     first = tokens[self.external_word].first,
     last = tokens[stop].last,
     type = text_between(self.masked, tokens[first].first, tokens[at - 2].last),
     name = tokens[at - 1].text,
-    inside = inside,
+    line = line_of(self.masked, tokens[i].first),
+    inside = self.body ~= nil,
+    body = self.body,  -- in which it is declared
   }
+end
+
+-- Functions that use dynamic shared memory ---------------------------------------------------------------------------
+
+--- The name of what the body that begins at a token belongs to: a function, else a class.
+function Reader:name_of_body(i)
+  local tokens, first = self.tokens, i
+  while first > 1 and not tokens[first - 1].text:find '^[;{}]$' do first = first - 1 end
+  local at, word = first, nil
+  while at < i do
+    local text = tokens[at].text
+    if text == '(' or text == ':' then return word end
+    if text == '<' then
+      at = closing(tokens, at) or at
+    elseif (ATTRIBUTES[text] or text == 'decltype') and tokens[at + 1].text == '(' then
+      at = closing(tokens, at + 1) or at
+    elseif is_word(tokens[at]) and text ~= 'final' then
+      word = text
+    end
+    at = at + 1
+  end
+  return word
+end
+
+--- Which bodies use dynamic shared memory: those that declare it, name what is declared outside of all, or name another that
+-- uses it. Returns an array by the name of each of them; a name that several have uses it if all of them do.
+function Reader:users_of_shared()
+  local tokens, outside, uses = self.tokens, {}, {}
+  for _, array in ipairs(self.arrays) do
+    if array.body then array.body.array = array else outside[array.name] = array end
+  end
+  local is_new = #self.arrays > 0
+  while is_new do
+    is_new = false
+    for _, body in ipairs(self.bodies) do
+      for i = body.first, body.array and 0 or body.last or #tokens do
+        body.array = body.array or outside[tokens[i].text] or uses[tokens[i].text]
+      end
+      if body.name and body.array and not uses[body.name] then
+        uses[body.name] = body.array
+        is_new = true
+      end
+    end
+  end
+  for _, body in ipairs(self.bodies) do
+    if body.name and not body.array then uses[body.name] = nil end
+  end
+  return uses
 end
 
 function Reader:run()
@@ -349,7 +397,15 @@ function Reader:run()
     elseif text == '{' then
       local opener = self.external and tokens[i - 1].text == '"C"' and 'extern' or self.namespace and 'namespace' or 'other'
       self.scopes[#self.scopes + 1] = opener
+      if opener == 'other' and not self.body then
+        self.body = { name = self:name_of_body(i), first = i, depth = #self.scopes }
+        self.bodies[#self.bodies + 1] = self.body
+      end
     elseif text == '}' then
+      if self.body and self.body.depth == #self.scopes then
+        self.body.last = i
+        self.body = nil
+      end
       self.scopes[#self.scopes] = nil
     end
     if text == '{' or text == '}' or text == ';' then
@@ -371,7 +427,8 @@ local function say_none(others)
 end
 
 --- Reads a source. Returns nil and what is wrong if it has no kernel that can be launched by its name, or two of one name.
----@return table? signature { kernels = { { name =, line =, parameters = { { name =, text =, kind =, type = } } } }, ... }
+---@return table? signature { kernels = { { name =, line =, parameters = { { name =, text =, kind =, type = } },
+-- array = dynamic shared memory that it uses } }, ... }
 ---@return string? problem
 function M.read(source)
   local masked = M.mask(source)
@@ -382,11 +439,12 @@ function M.read(source)
     kernels = {},
     others = {},  -- kernels that have no plain name
     arrays = {},  -- dynamic shared memory
+    bodies = {},  -- of functions and classes, the outermost
   }, Reader)
   reader:run()
   if reader.problem then return nil, reader.problem end
   if #reader.kernels == 0 then return nil, say_none(reader.others) end
-  local by_name = {}
+  local by_name, uses = {}, reader:users_of_shared()
   for _, kernel in ipairs(reader.kernels) do
     local other = by_name[kernel.name]
     if other and other.text ~= kernel.text then
@@ -394,6 +452,7 @@ function M.read(source)
         .. 'source is read before its #if'):format(kernel.name, other.line, other.text, kernel.line, kernel.text)
     end
     by_name[kernel.name] = other or kernel
+    kernel.array = uses[kernel.name]
   end
   return { kernels = reader.kernels, by_name = by_name, arrays = reader.arrays }
 end
