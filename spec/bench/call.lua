@@ -1,8 +1,9 @@
--- Calls against plain C that moves the same bytes between the same number of processes.
+-- call [SECONDS] [--record]: calls against plain C that moves the same bytes between the same number of processes.
 --
 -- Everything is measured in one run, the baseline first and last; a run in which the baseline moved by more than a fifth says so and is repeated.
 local build = os.getenv('FARSIDE_BUILD') or 'build'
 local native = require 'farside.native'
+local print, record = require('spec.bench.results').of_printed(arg)
 
 local kSeconds = tonumber(arg[1] or 1.5)
 local kAsk, kAnswer = 62, 38 -- bytes on the wire of square(5) and of its result
@@ -168,6 +169,6 @@ print(('waiting: %s; placement: one = all processes on core 0, free = not pinned
   :format(os.getenv('FARSIDE_WAIT') or 'spin', native.usable_cores()))
 for try = 1, kTries do
   local moved = measure()
-  if moved <= 0.2 then return end
+  if moved <= 0.2 then return record 'call' end
   print(('the baseline moved by %.0f %% in this run%s'):format(moved * 100, try < kTries and ': once more' or ''))
 end

@@ -138,5 +138,5 @@ end
 local missed = 0
 for _, row in ipairs(rows) do missed = missed + (row.missed and 1 or 0) end
 print(('%d of %d below what was aimed at; %d wrong'):format(missed, #rows, wrong))
-if options.record then record.write('spec/bench/RESULTS.md', device, on_gpu, limits, rows) end
+if options.record then record.write(device, on_gpu, limits, rows) end
 os.exit(wrong == 0 and 0 or 1)

@@ -1,8 +1,11 @@
 --- routing: what the router and its autoscaler reach beside what is asked of them. The exit code is 1 when something is missed.
 --
+-- routing [SECONDS] [--record]: with --record what is printed goes into spec/bench/RESULTS.md.
+--
 -- Ratios within one run of the simulator, so that they depend on no machine; the first is really run too, with workers that sleep.
 local native = require 'farside.native'
 local proofs = require 'spec.support.proofs'
+local print, record = require('spec.bench.results').of_printed(arg)
 
 local BUILD = os.getenv('FARSIDE_BUILD') or 'build'
 local SECONDS = tonumber(arg[1] or 8)  -- of the real run
@@ -83,4 +86,5 @@ print_all(proofs.diurnal(86400))
 print_speed(8, 250, 600, 1000)
 print_speed(64, 2000, 60, 200)
 if missed > 0 then print(('%d missed'):format(missed)) end
+record 'routing'
 os.exit(missed == 0 and 0 or 1)

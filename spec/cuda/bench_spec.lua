@@ -73,7 +73,8 @@ describe('spec/bench/run cuda', function()
   it('records a device in place of what was recorded for it before', function()
     local path = folder .. '/RESULTS.md'
     local function write(device, on_gpu, name)
-      record.write(path, device, on_gpu, 'The limit.', { { name = name, seconds = 2e-6, limit = 1e-6, ratio = 0.5, relation = '>=', aim = 0.85, missed = true } })
+      record.write(device, on_gpu, 'The limit.', { { name = name, seconds = 2e-6, limit = 1e-6, ratio = 0.5, relation = '>=', aim = 0.85, missed = true } },
+        path)
     end
     write('a processor', false, 'before')
     local first = text_of(path)

@@ -1,4 +1,6 @@
 --- The rows of the bench as text, and in spec/bench/RESULTS.md.
+local results = require 'spec.bench.results'
+
 local M = {}
 
 M.HEAD = ('%-30s %10s %10s %12s %9s  %s'):format('', 'us', 'limit us', 'GB/s', 'ratio', 'aim')
@@ -18,12 +20,6 @@ function M.line(row)
     aim_of(row), row.missed and 'MISSED' or '')
 end
 
-local INTRODUCTION = [[
-# Results of benches
-
-Each section is written by the bench that it names, with `--record`, and holds the last run on that device.
-]]
-
 --- What the rows are held against, in words.
 function M.limits(on_gpu, multiplier)
   if on_gpu then
@@ -34,8 +30,8 @@ function M.limits(on_gpu, multiplier)
     :format(multiplier)
 end
 
-local function section_of(title, limits, rows)
-  local lines = { title, '', limits .. ' The ratio is the median of rounds in which both took turns.', '',
+local function section_of(limits, rows)
+  local lines = { limits .. ' The ratio is the median of rounds in which both took turns.', '',
     '| | us | limit us | GB/s | ratio | aim |', '|---|--:|--:|--:|--:|---|' }
   for _, row in ipairs(rows) do
     lines[#lines + 1] = ('| %s | %.2f | %.2f | %s | %.2f | %s%s |'):format(row.name, row.seconds * 1e6, row.limit * 1e6, rate_of(row),
@@ -44,31 +40,10 @@ local function section_of(title, limits, rows)
   return table.concat(lines, '\n') .. '\n'
 end
 
--- Text by the headings in it: the first part has none.
-local function split(text)
-  local parts = { { lines = {} } }
-  for line in (text .. '\n'):gmatch '([^\n]*)\n' do
-    if line:find '^## ' then parts[#parts + 1] = { heading = line, lines = {} } end
-    table.insert(parts[#parts].lines, line)
-  end
-  return parts
-end
-
 --- Puts the rows into a file in place of those of the same device, or behind all others.
-function M.write(path, device, on_gpu, limits, rows)
-  local heading = ('## cuda: %s%s'):format(device, on_gpu and '' or ' (no GPU: the CPU library)')
-  local file = io.open(path)
-  local parts = split(file and file:read '*a' or INTRODUCTION)
-  if file then file:close() end
-  local texts, own = {}, section_of(heading, limits, rows)
-  for i, part in ipairs(parts) do
-    texts[i] = part.heading == heading and own or table.concat(part.lines, '\n'):match '^(.-)\n*$' .. '\n'
-    if part.heading == heading then own = nil end
-  end
-  texts[#texts + 1] = own
-  file = assert(io.open(path, 'w'))
-  file:write(table.concat(texts, '\n'))
-  file:close()
+---@param path string? spec/bench/RESULTS.md without it
+function M.write(device, on_gpu, limits, rows, path)
+  results.write(('cuda: %s%s'):format(device, on_gpu and '' or ' (no GPU: the CPU library)'), section_of(limits, rows), path)
 end
 
 return M
