@@ -30,11 +30,11 @@ static __attribute__((noinline)) int refuse_limit(struct encoder *encoder, size_
   if (encoder->elements > LIMIT_ELEMENTS)
     return codec_refuse_size(encoder, encoder->elements, LIMIT_ELEMENTS, "values",
                              "holds too many values");
-  if (encoder->cost > LIMIT_COST)
-    return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
-                             "needs too much memory in Lua");
-  return codec_refuse_size(encoder, (double)(codec_body_size(encoder) + size), CODEC_BODY, "bytes",
-                           "makes the message too long");
+  if (codec_body_size(encoder) + size > CODEC_BODY)
+    return codec_refuse_size(encoder, (double)(codec_body_size(encoder) + size), CODEC_BODY,
+                             "bytes", "makes the message too long");
+  return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
+                           "needs too much memory in Lua");
 }
 
 static inline int charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size) {
@@ -175,6 +175,14 @@ static void reserve_head(struct encoder *encoder, size_t reserved) {
 
 static int encode_value(struct encoder *encoder, int index);
 
+static bool is_tensor(const struct encoder *encoder, int index) {
+  lua_State *L = encoder->L;
+  if (!lua_getmetatable(L, index)) return false;
+  const void *class = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  return class == encoder->codec->tensor_mark;
+}
+
 static int encode_key(struct encoder *encoder, int index) {
   lua_State *L = encoder->L;
   size_t size;
@@ -193,7 +201,7 @@ static int encode_key(struct encoder *encoder, int index) {
       // The path is that of the table.
       encoder->level_count--;
       return codec_refuse_type(encoder, luaL_typename(L, index), "has a key that is a %s",
-                               luaL_typename(L, index));
+                               is_tensor(encoder, index) ? "tensor" : luaL_typename(L, index));
   }
 }
 

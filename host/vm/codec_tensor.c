@@ -1,5 +1,6 @@
 // Tensors. What one is, Lua knows: a function there gives type, address, sizes and what keeps the
 // elements where they are; another one makes a tensor of those.
+#include <assert.h>
 #include <lauxlib.h>
 #include <string.h>
 
@@ -77,6 +78,7 @@ static int encode(struct encoder *encoder, int taken) {
   int result = codec_charge(encoder, 0, CODEC_COST_TENSOR + tensor.size,
                             tensor.size + TENSOR_LARGEST_HEAD + PACK_LARGEST_HEAD + PADDING);
   if (result) return result;
+  assert(tensor.elements || !tensor.size);  // one that is larger has no address
   if (codec_may_refer(encoder, tensor.size)) {
     refer(encoder, &tensor, taken + TAKEN - 1);
   } else {
@@ -92,7 +94,8 @@ int codec_encode_tensor(struct encoder *encoder, int index) {
   if (!lua_checkstack(L, STACK)) return codec_refuse_memory(encoder);
   codec_push_slot(L, CODEC_SLOT_TENSOR_TAKE);
   lua_pushvalue(L, index);
-  if (lua_pcall(L, 1, LUA_MULTRET, 0)) {
+  lua_pushinteger(L, CODEC_BODY);
+  if (lua_pcall(L, 2, LUA_MULTRET, 0)) {
     const char *problem = lua_tostring(L, -1);
     return codec_refuse_type(encoder, "table", "is a tensor that cannot be read: %.*s", MESSAGE,
                              problem ? problem : luaL_typename(L, -1));

@@ -3,12 +3,18 @@ local M = {}
 
 local MAX_SHOWN = 40  -- characters of a string in a message
 
---- Names a value for a message: `the number 3`, `the string "abc"`, `a table`.
+--- Whether a value is a tensor; the class is there if there is one.
+function M.is_tensor(value)
+  local Tensor = package.loaded['farside.tensor.class']
+  return Tensor ~= nil and Tensor.is(value)
+end
+
+--- Names a value for a message: `the number 3`, `the string "abc"`, `a table`, `a tensor`.
 function M.describe(value)
   local kind = type(value)
   if kind == 'nil' or kind == 'boolean' then return tostring(value) end
   if kind == 'number' then return 'the number ' .. tostring(value) end
-  if kind ~= 'string' then return 'a ' .. kind end
+  if kind ~= 'string' then return M.is_tensor(value) and 'a tensor' or 'a ' .. kind end
   local shown = #value > MAX_SHOWN and value:sub(1, MAX_SHOWN) .. '...' or value
   return 'the string ' .. ('%q'):format(shown)
 end

@@ -1,6 +1,7 @@
 --- Error objects: what a caller catches when a call fails.
 -- The codec gives errors as plain tables; Error.new makes objects of them. In a worker, Error.describe makes such a
 -- table of whatever a function raised.
+local check = require 'farside.check'
 local fault = require 'farside.cuda.fault'
 local native = require 'farside.native'
 
@@ -221,13 +222,14 @@ end
 
 local function fits(registry, value)
   local payload = native.encode(registry, value)
-  return payload ~= nil and #payload:tostring() <= MAX_DATA
+  return payload ~= nil and #payload <= MAX_DATA
 end
 
---- What of a thrown value can travel: all of it, or those of its fields that can, together within the limit.
+--- What of a thrown value can travel: all of it, or those of its fields that can, together within the limit. A tensor is what it
+-- is or nothing.
 local function portable(registry, value)
   if fits(registry, value) then return value end
-  if type(value) ~= 'table' then return nil end
+  if type(value) ~= 'table' or check.is_tensor(value) then return nil end
   local copy = {}
   for key, field in next, value do
     if type(key) == 'string' and fits(registry, field) then

@@ -55,7 +55,7 @@ end
 --- Says what is wrong with the arguments of a map, or nil.
 ---@return string? problem
 function M.check(source, options, ...)
-  if not is_callable(source) and type(source) ~= 'table' then
+  if not is_callable(source) and (type(source) ~= 'table' or check.is_tensor(source)) then
     return 'map: expected a list or an iterator function, got ' .. check.describe(source)
   end
   if source == next or source == ipairs_step or select('#', ...) > 0 then

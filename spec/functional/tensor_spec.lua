@@ -25,6 +25,11 @@ local rows = app.remote(function(x)
   for i = 1, x.shape[1] do app.yield(x[i]) end
 end)
 
+local fails = app.remote(function(x, n)
+  if n then error(tensor.zeros { n }) end
+  error { what = 'bad', x = x }
+end)
+
 local broken = app.remote(function() return { deep = tensor.zeros { 2 ^ 25 } } end)
 
 local ones = app.remote(function(path, cut)
@@ -33,7 +38,7 @@ local ones = app.remote(function(path, cut)
   return x:sum():item()
 end)
 
-return { app = app, ones = ones, echo = echo, sum = sum, double = double, rows = rows, broken = broken }
+return { app = app, ones = ones, echo = echo, sum = sum, double = double, rows = rows, broken = broken, fails = fails }
 ]]
 
 local function prints(expected, text)
@@ -103,6 +108,24 @@ describe('a tensor in a call', function()
       print(e.name, e.path, e.executed)
       _, e = pcall(d.broken)
       print(e.name, e.path, e.executed)
+    ]])
+  end)
+
+  it('is in the data of an error, and none of it where it is too large for that', function()
+    prints('bad\ti32\t3\n0\nRemoteError\tnil\ttrue\n', [[
+      local _, e = pcall(d.fails, tensor.from({ 1, 2, 3 }, 'i32'))
+      print(e.data.what, e.data.x.dtype, e.data.x[3])
+      _, e = pcall(d.fails, nil, 5)
+      print(e.data[5])
+      _, e = pcall(d.fails, nil, 100000)
+      print(e.name, e.data, e.message:find('tensor {100000} f32', 1, true) == 1)
+    ]])
+  end)
+
+  it('is no list of arguments', function()
+    prints('true\n', [[
+      local _, e = pcall(function() d.echo:map(tensor.ones { 3 }) end)
+      print(tostring(e):find('client.lua:%d+: map: expected a list or an iterator function, got a tensor') ~= nil)
     ]])
   end)
 

@@ -55,7 +55,10 @@ local function encode(registry, ...)
     parts[i] = text_of(value)
   end
   local text = table.concat(parts, ',')
-  return { tostring = function() return text end }
+  local payload = newproxy(true)
+  local class = getmetatable(payload)
+  class.__index, class.__len = { tostring = function() return text end }, function() return #text end
+  return payload
 end
 
 -- The client's handle -----------------------------------------------------------------------------------------------

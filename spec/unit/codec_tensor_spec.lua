@@ -164,6 +164,17 @@ describe('a tensor that cannot travel', function()
     assert.equal('bytes', refusal.unit)
   end)
 
+  it('is refused before its elements are put in order', function()
+    local peak = tensor.memory('cpu').peak
+    for elements = 27, 45, 6 do
+      local payload, refusal = native.encode_as('argument', { 'x' }, nil, tensor.zeros({ 1 }):expand { 2 ^ elements })
+      assert.is_nil(payload)
+      assert.same({ 'ArgumentTooLarge', 'bytes', 67104768 }, { refusal.name, refusal.unit, refusal.limit })
+      assert.is_true(refusal.size > 2 ^ elements * 4, refusal.size)
+    end
+    assert.is_true(tensor.memory('cpu').peak < peak + 2 ^ 20)
+  end)
+
   it('is refused where its fields were changed, naming the path', function()
     for _, change in ipairs {
       function(made) rawset(made, 'shape', { 2 ^ 60 }) end,
@@ -192,6 +203,6 @@ describe('a tensor that cannot travel', function()
 
   it('is no key of a map', function()
     local _, refusal = native.encode(nil, { [tensor.zeros { 1 }] = 1 })
-    assert.same({ 'NotSerializable', 'argument 1 has a key that is a table' }, { refusal.name, refusal.message })
+    assert.same({ 'NotSerializable', 'argument 1 has a key that is a tensor' }, { refusal.name, refusal.message })
   end)
 end)

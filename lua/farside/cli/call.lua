@@ -150,7 +150,7 @@ function M.render(results, count, as_json)
   for i = 1, count do
     local result = results[i]
     if result == nil then result = native.null end
-    if not as_json and (type(result) == 'string' or json.is_tensor(result)) then
+    if not as_json and (type(result) == 'string' or check.is_tensor(result)) then
       lines[i] = tostring(result)
     else
       lines[i] = json.encode(result, not as_json)

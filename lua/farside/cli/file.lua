@@ -65,10 +65,10 @@ function M.write(path, results, count, text)
   local ending, result = ending_of(path), results[1]
   if not TENSORS[ending] then return write_text(path, text()) end
   if count ~= 1 then return false, ('%s: expected one result, got %d'):format(path, count) end
-  if ending == 'npy' and not json.is_tensor(result) then
+  if ending == 'npy' and not check.is_tensor(result) then
     return false, ('%s: expected a tensor as result, got %s'):format(path, check.describe(result))
   end
-  if json.is_tensor(result) and ending == 'safetensors' then result = { result = result } end
+  if check.is_tensor(result) and ending == 'safetensors' then result = { result = result } end
   local ok, problem = attempt(require('farside.tensor').save, path, result)
   return ok, not ok and tostring(problem) or nil
 end

@@ -7,6 +7,7 @@
 --
 -- The other way a string that is no UTF-8 becomes {"base64": "..."}; a number that is none, or infinite, its name in quotes.
 local ffi = require 'ffi'
+local check = require 'farside.check'
 local json_string = require 'farside.json_string'
 local native = require 'farside.native'
 
@@ -216,12 +217,6 @@ local function join(parts, open, close, indent, inner)
   return open .. '\n' .. inner .. table.concat(parts, ',\n' .. inner) .. '\n' .. indent .. close
 end
 
---- Whether a value is a tensor; the class is there if there is one.
-function M.is_tensor(value)
-  local Tensor = package.loaded['farside.tensor.class']
-  return Tensor ~= nil and Tensor.is(value)
-end
-
 --- The elements of a tensor as nested lists, of what table() returns, of so many dimensions.
 local function elements(value, rank)
   if rank == 0 then return encode(value) end
@@ -232,7 +227,7 @@ end
 
 function encode(value, indent)
   local kind = type(value)
-  if M.is_tensor(value) then return elements(value:table(), value:rank()) end
+  if check.is_tensor(value) then return elements(value:table(), value:rank()) end
   if value == nil or value == native.null then return 'null' end
   if kind == 'boolean' then return tostring(value) end
   if kind == 'number' then return number(value) end

@@ -14,10 +14,13 @@ end
 
 --- Tells a codec of the class.
 function M.install(codec, Tensor)
-  --- Type, address and size of the elements, what keeps them there, the shape.
-  local function take(self)
+  --- Type, address and size of the elements, what keeps them there, the shape. Those of one that has more than `most` bytes
+  -- are not fetched, nor put in order: it is too large to be sent.
+  local function take(self, most)
     if storages.is_unknown(self._storage) then error('it has no elements while a graph is written down', 0) end
     Tensor.check_bounds(self)
+    local bytes = self:count() * self._dtype.size
+    if bytes > most then return self._dtype.code, 0, bytes, self, unpack(self.shape) end
     local host = Tensor.on_host(self):contiguous()
     return host._dtype.code, address_of(host:data()), host:count() * host._dtype.size, host, unpack(host.shape)
   end
