@@ -297,29 +297,31 @@ bool client_news(struct client *client, struct news *news) {
   return true;
 }
 
-static struct payload *router_lost(const char *why) {
+static struct payload *router_lost(uint64_t epoch) {
   struct error_writer writer;
   error_begin(&writer, ERROR_ROUTER_LOST, EXECUTED_MAYBE, false, "sdk");
-  error_message(&writer, "%s", why);
+  error_message(&writer, "the connection to the router is gone");
+  error_epoch(&writer, epoch);
   return error_end(&writer);
 }
 
-static void lose(struct client *client, struct entry *entry) {
-  end(client, entry, false, 0, router_lost("the connection to the router is gone"));
+static void lose(struct client *client, struct entry *entry, uint64_t epoch) {
+  end(client, entry, false, 0, router_lost(epoch));
 }
 
 void client_lost(struct client *client, int64_t now) {
   (void)now;
   struct timer *timer;
-  while ((timer = timers_first(&client->timers))) lose(client, OWNER(timer));
+  while ((timer = timers_first(&client->timers))) lose(client, OWNER(timer), 0);
 }
 
-void client_lost_deployment(struct client *client, uint32_t deployment, int64_t now) {
+void client_lost_deployment(struct client *client, uint32_t deployment, uint64_t epoch,
+                            int64_t now) {
   (void)now;
   for (uint32_t i = 0; i < client->count; i++) {
     struct entry *entry = client->entries[i];
     if (!entry->used || entry->ended || entry->deployment != deployment) continue;
-    if (!entry->is_spared) lose(client, entry);
+    if (!entry->is_spared) lose(client, entry, epoch);
     entry->is_spared = false;
   }
 }

@@ -70,8 +70,9 @@ void client_message(struct client *client, struct message *message, int64_t now)
 /// Ends all calls with RouterLost: the connection is gone.
 void client_lost(struct client *client, int64_t now);
 /// The same for the calls of one deployment, but for those that client_spare was told of since:
-/// they were not sent.
-void client_lost_deployment(struct client *client, uint32_t deployment, int64_t now);
+/// they were not sent. `epoch` is that of the router, 0: not known.
+void client_lost_deployment(struct client *client, uint32_t deployment, uint64_t epoch,
+                            int64_t now);
 void client_spare(struct client *client, uint64_t call);
 
 /// The deployment of a call that was not taken. False: there is none.

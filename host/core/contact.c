@@ -44,6 +44,7 @@ struct contact {
   int64_t due;      // closed: when the next attempt is made; connecting: when it has taken too long
   uint32_t failed;  // attempts since the last welcome
   bool was_open;
+  uint64_t epoch;  // of the router that welcomed last
   char why[160];
   struct payload *refusal;  // final
 
@@ -214,6 +215,7 @@ static struct payload *timed_out(const struct contact *contact, const struct kep
                                   : "no router could be reached at",
                 contact->address, kept->is_timed ? "deadline" : "default deadline", contact->why);
   error_string(&writer, "address", contact->address);
+  error_epoch(&writer, contact->epoch);
   return error_end(&writer);
 }
 
@@ -346,7 +348,12 @@ bool contact_due(struct contact *contact, int64_t now) {
   return true;
 }
 
-void contact_opened(struct contact *contact) {
+uint64_t contact_epoch(const struct contact *contact) {
+  return contact->epoch;
+}
+
+void contact_opened(struct contact *contact, uint64_t epoch) {
+  contact->epoch = epoch;
   contact->state = CONTACT_OPEN;
   contact->was_open = true;
   contact->failed = 0;

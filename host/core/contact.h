@@ -43,8 +43,10 @@ enum contact_state contact_state(const struct contact *contact);
 /// Whether an attempt is due; then it has begun: the shell connects, says HELLO and tells one of
 /// the following.
 bool contact_due(struct contact *contact, int64_t now);
-/// WELCOME has come: contact_next has the calls that waited.
-void contact_opened(struct contact *contact);
+/// WELCOME has come, of a router with this epoch: contact_next has the calls that waited.
+void contact_opened(struct contact *contact, uint64_t epoch);
+/// The epoch of the router that there was last; 0: none yet.
+uint64_t contact_epoch(const struct contact *contact);
 /// DRAIN has come: new calls wait for the next connection, those that are out go on here.
 void contact_drained(struct contact *contact);
 /// The router does not take this client. `error` is the body of its ERROR, one reference. If it is

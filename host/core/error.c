@@ -1,6 +1,7 @@
 #include "error.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,6 +124,17 @@ void error_string(struct error_writer *writer, const char *key, const char *valu
 
 void error_number(struct error_writer *writer, const char *key, double value) {
   pack_number(add_key(writer, key), value);
+}
+
+void error_epoch_text(uint64_t epoch, char text[ERROR_EPOCH]) {
+  snprintf(text, ERROR_EPOCH, "%016" PRIx64, epoch);
+}
+
+void error_epoch(struct error_writer *writer, uint64_t epoch) {
+  char text[ERROR_EPOCH];
+  if (!epoch) return;
+  error_epoch_text(epoch, text);
+  pack_text(add_key(writer, "epoch"), text);
 }
 
 struct buffer *error_value(struct error_writer *writer, const char *key) {

@@ -71,6 +71,12 @@ void error_message(struct error_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void error_string(struct error_writer *writer, const char *key, const char *value);
 void error_number(struct error_writer *writer, const char *key, double value);
+/// Adds "epoch", which life of which router it was, as the text of error_epoch_text; 0, not known:
+/// nothing.
+void error_epoch(struct error_writer *writer, uint64_t epoch);
+enum { ERROR_EPOCH = 17 };
+/// Writes an epoch as people see it, 16 hexadecimal digits.
+void error_epoch_text(uint64_t epoch, char text[ERROR_EPOCH]);
 /// Adds a field whose value, exactly one, the caller packs into the result.
 struct buffer *error_value(struct error_writer *writer, const char *key);
 /// An attempt that came before: which worker had it, what became of it, how long it took.

@@ -220,7 +220,7 @@ static void welcome(struct connection *connection, struct message *message, int6
   }
   payload_unref(connection->refusal);
   connection->refusal = NULL;
-  contact_opened(connection->contact);
+  contact_opened(connection->contact, message->epoch);
   send_waiting(connection, now);
   loop_stir(connection->loop);
 }
@@ -383,6 +383,10 @@ const char *connection_why(const struct connection *connection) {
 
 const char *connection_path(const struct connection *connection) {
   return connection->path;
+}
+
+uint64_t connection_epoch(const struct connection *connection) {
+  return contact_epoch(connection->contact);
 }
 
 void connection_waiting(const struct connection *connection,

@@ -52,6 +52,8 @@ enum connection_state connection_state(const struct connection *connection);
 const struct payload *connection_refusal(const struct connection *connection);
 const char *connection_why(const struct connection *connection);
 const char *connection_path(const struct connection *connection);
+/// As contact_epoch.
+uint64_t connection_epoch(const struct connection *connection);
 
 /// CALL, CANCEL or CREDIT; takes over the body.
 void connection_send(struct connection *connection, struct message *message, int64_t now);

@@ -28,6 +28,7 @@ struct line {
 struct console {
   int fd;
   struct reader *reader;
+  uint64_t epoch;     // of the router
   uint64_t sequence;  // of the latest request
   struct payload *welcome, *refusal, *reply;
   struct line *first, **last;
@@ -56,7 +57,10 @@ static void take(struct console *self, struct message *message) {
     add_line(self, message->body);
     return;
   }
-  if (message->type == MESSAGE_WELCOME) place = &self->welcome;
+  if (message->type == MESSAGE_WELCOME) {
+    place = &self->welcome;
+    self->epoch = message->epoch;
+  }
   if (message->type == MESSAGE_REPLY && message->sequence == self->sequence) place = &self->reply;
   if (message->type == MESSAGE_ERROR) place = &self->refusal;
   if (!place) {
@@ -194,6 +198,10 @@ int console_line(struct console *self, int64_t until, struct payload **body) {
 
 const char *console_why(const struct console *self) {
   return self->why;
+}
+
+uint64_t console_epoch(const struct console *self) {
+  return self->epoch;
 }
 
 struct payload *console_welcome(const struct console *self) {

@@ -31,3 +31,5 @@ int console_request(struct console *self, const char *name, const struct payload
 int console_line(struct console *self, int64_t until, struct payload **line);
 
 const char *console_why(const struct console *self);
+/// Of the router.
+uint64_t console_epoch(const struct console *self);

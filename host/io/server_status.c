@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include "../core/buffer.h"
+#include "../core/error.h"
 #include "../core/limits.h"
 #include "../core/pack.h"
 #include "../core/payload.h"
@@ -105,9 +106,12 @@ static void pack_deployment(const struct served *served, struct buffer *out) {
 }
 
 void server_pack_status(struct server *server, struct buffer *out) {
-  pack_map(out, 13);
+  char epoch[ERROR_EPOCH];
+  error_epoch_text(hub_epoch(server->hub), epoch);
+  pack_map(out, 14);
   field_text(out, "version", FARSIDE_VERSION);
   field_number(out, "pid", getpid());
+  field_text(out, "epoch", epoch);
   field_text(out, "state", server->phase == SERVER_SERVES ? "serving" : "draining");
   field_number(out, "uptime", (double)(wait_now() - server->started) / 1e9);
   field_number(out, "peers", server->peer_count);

@@ -52,7 +52,8 @@ static void spare(void *owner, uint64_t call) {
 static void lose(struct session *session, uint32_t number, int64_t now) {
   size_t before = session_waiting(session);
   connection_waiting(session->joined[number].connection, spare, session->client);
-  client_lost_deployment(session->client, number, now);
+  client_lost_deployment(session->client, number,
+                         connection_epoch(session->joined[number].connection), now);
   session_notice(session, before);
 }
 
@@ -313,7 +314,9 @@ bool session_has_out(const struct session *session) {
 
 void session_give_up(struct session *session, int64_t now) {
   size_t before = session_waiting(session);
-  for (uint32_t i = 0; i < session->joined_count; i++)
-    if (session->joined[i].connection) client_lost_deployment(session->client, i, now);
+  for (uint32_t i = 0; i < session->joined_count; i++) {
+    const struct connection *connection = session->joined[i].connection;
+    if (connection) client_lost_deployment(session->client, i, connection_epoch(connection), now);
+  }
   session_notice(session, before);
 }

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "../core/error.h"
 #include "../core/limits.h"
 #include "../core/payload.h"
 #include "../io/address.h"
@@ -31,11 +32,17 @@ static int64_t until(lua_State *L, int index, int64_t otherwise) {
   return wait_now() + bind_call_nanoseconds(luaL_checknumber(L, index));
 }
 
-static int failed(lua_State *L, int error, const char *why) {
+static int failed(lua_State *L, int error, const struct console *console) {
+  char epoch[ERROR_EPOCH];
+  const char *why = console_why(console);
   if (error == -ETIMEDOUT)
     return bind_call_error(L, "DeadlineExceeded", "the router has not answered in time");
   if (error == -EINTR) return bind_call_error(L, "Cancelled", "interrupted");
-  return bind_call_error(L, "RouterLost", "%s", *why ? why : strerror(-error));
+  bind_call_error(L, "RouterLost", "%s", *why ? why : strerror(-error));
+  error_epoch_text(console_epoch(console), epoch);
+  lua_pushstring(L, epoch);
+  lua_setfield(L, -2, "epoch");
+  return 2;
 }
 
 // Pushes the values of a body, which is taken over; returns how many.
@@ -53,7 +60,7 @@ static int l_request(lua_State *L) {
   if (lua_istable(L, 3) && !(options = codec_encode(L, 3, 1, 0, 0, "options"))) return lua_error(L);
   int error = console_request(console, name, options, until(L, 4, INT64_MAX), &reply);
   payload_unref(options);
-  if (error) return failed(L, error, console_why(console));
+  if (error) return failed(L, error, console);
   lua_settop(L, 0);
   if (push_body(L, reply) == 2 && lua_toboolean(L, 1)) return 1;
   lua_pushnil(L);
@@ -68,7 +75,7 @@ static int l_next_line(lua_State *L) {
   struct payload *line = NULL;
   int error = console_line(console, until(L, 2, INT64_MAX), &line);
   if (error == -ETIMEDOUT) return 0;
-  if (error) return failed(L, error, console_why(console));
+  if (error) return failed(L, error, console);
   return push_body(L, line);
 }
 

@@ -273,6 +273,31 @@ describe('a router that goes', function()
     assert.truthy(client.out:find 'true\t1\ntrue\t4\ntrue\t9\n', client.out .. client.err)
   end)
 
+  it('R2: is told from its successor by the epoch in RouterLost', function()
+    local epochs = {}
+    for i = 1, 2 do
+      local router = serve()
+      local client = start [[
+        d.app.ensure_ready()
+        local future = d.nap:spawn(60)
+        print('called', require('farside.native').operator(d.app.status().router):request('status').epoch)
+        local ok, err = pcall(future.await, future)
+        print(err.name, err.epoch)
+        -- Nobody comes back: what was never sent names it too.
+        ok, err = pcall(d.square:with { timeout = 0.1 }, 1)
+        print(err.name, err.executed, err.epoch)
+      ]]
+      epochs[i] = client:wait_for 'called%s+(%x+)'
+      router:kill(9)
+      router:wait()
+      client:wait()
+      assert.equal(('RouterLost\t%s\nRouterLost\tno\t%s\n'):format(epochs[i], epochs[i]),
+        client.out:match 'called[^\n]*\n(.*)', client.err)
+    end
+    assert.equal(16, #epochs[1])
+    assert.not_equal(epochs[1], epochs[2])
+  end)
+
   it('R3: finishes what runs; what waits there and what is made later goes to its successor', function()
     local router = serve()
     local client = start(kWaits:format '0.5')

@@ -42,6 +42,15 @@ static bool is_error(const struct completion *completion, const char *name, cons
   return true;
 }
 
+static bool has_epoch(const struct completion *completion, const char *expected) {
+  struct cursor map = cursor_of(completion->body->parts[0].bytes, completion->body->size), value;
+  const unsigned char *text;
+  size_t size;
+  if (!cursor_array(&map, &size) || !cursor_find(map, "epoch", &value)) return !expected;
+  return expected && cursor_str(&value, &text, &size) && size == strlen(expected) &&
+         !memcmp(text, expected, size);
+}
+
 static void makes_calls(void) {
   struct client *client = client_new(SESSION);
   struct message message;
@@ -165,6 +174,7 @@ static void loses_router(void) {
   for (int i = 0; i < 2; i++) {
     EXPECT(client_next(client, &completion));
     EXPECT(is_error(&completion, "RouterLost", "maybe"));
+    EXPECT(has_epoch(&completion, NULL));
     payload_unref(completion.body);
   }
   client_free(client);
@@ -187,14 +197,16 @@ static void loses_one_of_its_routers(void) {
   uint32_t deployment;
   EXPECT(client_deployment(client, spared, &deployment) && deployment == 1);
   client_spare(client, spared);
-  client_lost_deployment(client, 1, 0);
+  client_lost_deployment(client, 1, UINT64_C(0xfedcba9876543210), 0);
   EXPECT_EQUAL(2, client_pending(client));
   EXPECT(client_next(client, &completion) && completion.call == lost);
   EXPECT(is_error(&completion, "RouterLost", "maybe"));
+  EXPECT(has_epoch(&completion, "fedcba9876543210"));
   payload_unref(completion.body);
   EXPECT(!client_deployment(client, lost, &deployment));
-  client_lost_deployment(client, 1, 0);  // it was spared once
+  client_lost_deployment(client, 1, 5, 0);  // it was spared once
   EXPECT(client_next(client, &completion) && completion.call == spared);
+  EXPECT(has_epoch(&completion, "0000000000000005"));
   payload_unref(completion.body);
   answer(client, other, MESSAGE_RESULT);
   EXPECT(client_next(client, &completion) && completion.ok);

@@ -271,6 +271,14 @@ static void expect_name(const struct payload *body, const char *name, const char
   EXPECT(text_is(map, "name", name) && text_is(map, "executed", executed));
 }
 
+// Whoever has lost its router is told which one it was.
+static void expect_epoch(const struct payload *body, const char *name) {
+  struct cursor map = cursor_of(body->bytes, body->size);
+  size_t count;
+  EXPECT(cursor_array(&map, &count));
+  EXPECT_EQUAL(!strcmp(name, "RouterLost"), text_is(map, "epoch", "0000000000000007"));
+}
+
 static void expect_failure(const char *router, const char *name) {
   struct client_side side = {0};
   struct payload *failure = join(&side, router);
@@ -316,6 +324,7 @@ static void take_error(struct client_side *side, uint64_t call, const char *name
   EXPECT(session_take(side->session, call, &completion));
   EXPECT(!completion.ok);
   expect_name(completion.body, name, executed);
+  expect_epoch(completion.body, name);
   payload_unref(completion.body);
 }
 

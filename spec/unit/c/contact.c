@@ -9,7 +9,7 @@
 
 #define SECONDS(n) ((int64_t)((n)*1e9))
 
-enum { SIZE = 100 };  // bytes of a call
+enum { SIZE = 100, EPOCH = 77 };  // bytes of a call; of the router
 
 // Function 1 is idempotent.
 static struct contact *contact_make(uint64_t seed) {
@@ -40,7 +40,7 @@ static bool cancel(struct contact *contact, uint64_t number) {
 
 static void open_at(struct contact *contact, int64_t now) {
   EXPECT(contact_due(contact, now));
-  contact_opened(contact);
+  contact_opened(contact, EPOCH);
 }
 
 static struct contact *opened(void) {
@@ -76,6 +76,7 @@ static void expect_answer(struct contact *contact, uint64_t number, const char *
   EXPECT_EQUAL(number, message.id.counter);
   expect_text(&message, "name", name);
   expect_text(&message, "executed", "no");
+  if (!strcmp(name, "RouterLost")) expect_text(&message, "epoch", "000000000000004d");
   payload_unref(message.body);
 }
 
@@ -353,7 +354,7 @@ static void gives_up_a_silent_router(void) {
   EXPECT_EQUAL(LIMIT_HANDSHAKE, contact_deadline(contact));
   EXPECT(!contact_is_late(contact, LIMIT_HANDSHAKE - 1));
   EXPECT(contact_is_late(contact, LIMIT_HANDSHAKE));
-  contact_opened(contact);
+  contact_opened(contact, EPOCH);
   EXPECT(!contact_is_late(contact, LIMIT_HANDSHAKE));
   EXPECT_EQUAL(INT64_MAX, contact_deadline(contact));
   contact_free(contact);
