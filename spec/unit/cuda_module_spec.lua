@@ -2,6 +2,7 @@
 local Folder = require 'spec.support.folder'
 local backends = require 'farside.tensor.backend'
 local cuda = require 'farside.cuda'
+local diagnostics = require 'farside.cuda.diagnostics'
 local ffi = require 'ffi'
 local libraries = require 'farside.cuda.library'
 local storages = require 'farside.tensor.storage'
@@ -353,6 +354,12 @@ describe("a module of a user's kernels", function()
     end)
   end
 
+  it('refuses arguments in the place of the size', function()
+    says('kernel saxpy: expected its size before its arguments, { grid = 1, block = 256 } (...), got a tensor', mod.saxpy, x)
+    says('kernel saxpy: expected its size before its arguments, { grid = 1, block = 256 } (...), got 4 arguments', mod.saxpy,
+      { grid = 1, block = 1 }, 1, x, 8)
+  end)
+
   it('refuses sizes of more dimensions, threads and blocks than there may be', function()
     says('kernel nothing: expected a table of options, got the number 3', mod.nothing, 3)
     says('kernel nothing: grid: expected a whole number from 1 to 2147483647, got nil', mod.nothing, { block = 1 })
@@ -421,6 +428,79 @@ extern "C" __global__ void bad(float *x) {
     assert.is_false(ok)
     assert.truthy(problem:find('\nkernel%.cu:3: [^\n]*}[^\n]*\n    }'), problem)
   end)
+
+  it('tells mistakes in a source of another system by the same lines', function()
+    for _, newline in ipairs { '\r\n', '\r' } do
+      local lines = { '', 'extern "C" __global__ void bad(float *x) {', '  x[0] = 1;', '  x[0] = oops;', '}', '' }
+      local ok, problem = pcall(cuda.module(table.concat(lines, newline)).bad { grid = 1, block = 1 }, tensor.zeros { 1 })
+      assert.is_false(ok)
+      assert.truthy(problem:find('\nkernel%.cu:4: [^\n]*oops[^\n]*\n    x%[0%] = oops;$'), problem)
+    end
+  end)
+
+  it('tells mistakes in a header with the line that includes it, and those in Farside\'s own with the line that led there', function()
+    local header = assert(io.open(folder.path .. '/wrong.h', 'wb'))
+    header:write '\n__device__ float h() { return oops; }'
+    header:close()
+    local line = debug.getinfo(1, 'l').currentline
+    local bad = cuda.module([[
+#include "wrong.h"
+struct two { float a, b; };
+extern "C" __global__ void bad(two *x) {
+  atomicAdd(x, *x);
+}]], { options = { '-I' .. folder.path } })
+    local ok, problem = pcall(bad.bad { grid = 1, block = 1 }, ffi.new 'float[2]')
+    assert.is_false(ok)
+    local here = 'spec/unit/cuda_module_spec.lua:'
+    local path = folder.path:gsub('%p', '%%%0') .. '/wrong%.h:2'
+    assert.truthy(problem:find(here .. line + 2 .. ': [^\n]*oops[^\n]* %(line 1 of kernel%.cu, in ' .. path
+      .. '%)\n    #include "wrong%.h"\n'), problem)
+    assert.truthy(problem:find(here .. line + 5 .. ': [^\n]+ %(line 4 of kernel%.cu, in simt%.h:%d+%)\n    atomicAdd%(x, %*x%);$'),
+      problem)
+  end)
+
+  it('tells what is called and defined nowhere, before a launch', function()
+    local bad = cuda.module '__device__ float other(float); extern "C" __global__ void bad(float *x) { *x = other(1); }'
+    local ok, problem = pcall(bad.bad { grid = 1, block = 1 }, tensor.zeros { 1 })
+    assert.is_false(ok)
+    assert.truthy(problem:find('^kernel%.cu is not compiled by %S+:\nkernel%.cu: other%(float%) is declared and called, and defined '
+      .. 'nowhere$'), problem)
+  end)
+
+  it('tells eight mistakes and how many more there are', function()
+    local lines = { 'extern "C" __global__ void bad(float *x) {' }
+    for i = 1, 20 do lines[i + 1] = ('  x[0] = oops%d;'):format(i) end
+    local ok, problem = pcall(cuda.module(table.concat(lines, '\n') .. '}').bad { grid = 1, block = 1 }, tensor.zeros { 1 })
+    assert.is_false(ok)
+    assert.truthy(problem:find('\nkernel%.cu:9: [^\n]*oops8[^\n]*\n    x%[0%] = oops8;\nand 12 more$'), problem)
+  end)
+
+  -- What others write, in words of their own.
+  for by, case in pairs {
+    NVRTC = { [[
+in.h(2): error: identifier "oops" is undefined
+k.cu(3): error: no instance of function template "f" matches the argument list
+2 errors detected in the compilation of "k.cu".]], 'in.h:2: identifier "oops" is undefined\n'
+      .. 'k.cu:3: no instance of function template "f" matches the argument list\n    third' },
+    ptxas = { "ptxas fatal   : Unresolved extern function '_Z5otherf'", 'k.cu: _Z5otherf is declared and called, and defined nowhere' },
+    clang = { [[
+In file included from k.cu:1:
+./in.h:2:31: error: use of undeclared identifier 'oops'
+__device__ float h() { return oops; }
+                              ^
+/tmp/farside-Ab12/simt.h:183:49: error: invalid operands to binary expression
+k.cu:3:3: note: in instantiation of function template specialization 'atomicAdd<two>' requested here
+2 errors generated.]], "k.cu:1: use of undeclared identifier 'oops' (in ./in.h:2)\n    first\n"
+      .. 'k.cu:3: invalid operands to binary expression (in simt.h:183)\n    third' },
+    lld = { 'ld.lld: error: undefined symbol: other(float)\n>>> referenced by kernels.cc', 'k.cu: other(float) is declared and '
+      .. 'called, and defined nowhere' },
+    another = { 'no idea\n', 'no idea' },
+  } do
+    it('tells what is said by ' .. by, function()
+      local what = { name = 'k.cu', source = 'first\nsecond\n  third\n' }
+      assert.equal(('k.cu is not compiled by %s:\n%s'):format(by, case[2]), diagnostics.describe(what, by, case[1]))
+    end)
+  end
 
   it('is compiled once for all processes', function()
     local before = #folder:kernels()

@@ -9,7 +9,7 @@ local MOST_BYTES = 4000    -- of a log that is shown as it is
 
 local function lines_of(text)
   local lines = {}
-  for line in (text .. '\n'):gmatch '(.-)\r?\n' do lines[#lines + 1] = line end
+  for line in (text:gsub('\r\n?', '\n') .. '\n'):gmatch '(.-)\n' do lines[#lines + 1] = line end
   return lines
 end
 
@@ -57,38 +57,81 @@ end
 
 -- What the compiler says -----------------------------------------------------------------------------------------------
 
---- An error in a line of a log: the line of the source and the words. NVRTC writes name(3): error: ..., others
+--- An error in a line of a log: the file, the line there and the words. NVRTC writes name(3): error: ..., others
 -- name:3:5: error: ...
-local function error_of(line, name)
+local function error_of(line)
+  local file, number, message = line:match '^([^%s].-)%((%d+)%): [cathsropi ]*error[ %w#-]*: (.*)$'
+  if not file then file, number, message = line:match '^([^%s].-):(%d+):%d*:? ?[fatl ]*error: (.*)$' end
+  if file then return { file = file, line = tonumber(number), message = message } end
+end
+
+--- What a linker says is missing, which has no line.
+local function missing_of(line)
+  local name = line:match "undefined reference to [`'](.-)'?$" or line:match 'undefined symbol: (.*)$'
+    or line:match "Unresolved extern function '(.-)'"
+  if name then return { message = ('%s is declared and called, and defined nowhere'):format(name) } end
+end
+
+--- The line of the source from which a compiler came to an error in another file, if this line of a log says so: an #include, or
+-- what a template is made for.
+local function way_of(line, name)
+  local _, last = line:find('from ' .. name, 1, true)
+  local included = last and line:match('^:(%d+)', last + 1)
+  if included then return tonumber(included) end
   if line:sub(1, #name) ~= name then return nil end
-  local rest = line:sub(#name + 1)
-  local number, message = rest:match '^%((%d+)%): [cathsropi ]*error[ %w#-]*: (.*)$'
-  if not number then number, message = rest:match '^:(%d+):%d*:? ?[fatl ]*error: (.*)$' end
-  return tonumber(number), message
+  return tonumber(line:match('^:(%d+):%d*:? *required from', #name + 1)
+    or line:match('^:(%d+):%d*: note: in instantiation', #name + 1))
+end
+
+--- The errors in a log, in their order: those of the source have a line of it as `own`.
+local function errors_of(log, name)
+  local errors, way = {}, nil
+  for _, line in ipairs(lines_of(log)) do
+    local found = error_of(line) or missing_of(line)
+    if found then
+      if found.file == name then found.own = found.line else found.own = way end
+      errors[#errors + 1] = found
+      way = nil
+    else
+      local number, latest = way_of(line, name), errors[#errors]
+      way = way or number
+      -- Some say behind an error how they came to it.
+      if number and latest and latest.file and not latest.own and line:find(' note: ', 1, true) then
+        latest.own, way = number, nil
+      end
+    end
+  end
+  return errors
+end
+
+--- One error as it is told, in one line or two.
+local function tell(found, what, source, name_line)
+  local place, own = what.name, nil
+  if found.own then place, own = name_line(found.own) end
+  local notes = {}
+  if own then notes[1] = ('line %d of %s'):format(own, what.name) end
+  if found.file and found.file ~= what.name then
+    -- Headers of Farside's own lie in a temporary folder.
+    local file = ('%s:%d'):format(found.file:match 'farside%-%w+/(simt[%w_.]*)$' or found.file, found.line)
+    if found.own then notes[#notes + 1] = 'in ' .. file else place = file end
+  end
+  local text = ('%s: %s%s'):format(place, found.message, #notes > 0 and (' (%s)'):format(table.concat(notes, ', ')) or '')
+  local line = found.own and source[found.own] and source[found.own]:match '^%s*(.-)%s*$' or ''
+  return line ~= '' and ('%s\n    %s'):format(text, line) or text
 end
 
 --- The message for a log.
 ---@param what table name, source, origin
 ---@param by string who compiled for what: 'NVRTC 13.0 for sm_90'
 function M.describe(what, by, log)
-  local name_line = namer(what.name, what.source, what.origin)
-  local source, told, count = lines_of(what.source), {}, 0
-  for _, line in ipairs(lines_of(log)) do
-    local number, message = error_of(line, what.name)
-    if number then
-      count = count + 1
-      if count <= MOST then
-        local place, own = name_line(number)
-        told[#told + 1] = ('%s: %s%s'):format(place, message, own and (' (line %d of %s)'):format(own, what.name) or '')
-        if source[number] then told[#told + 1] = '    ' .. source[number]:match '^%s*(.-)%s*$' end
-      end
-    end
-  end
-  if count == 0 then
+  local errors = errors_of(log, what.name)
+  if #errors == 0 then
     log = #log > MOST_BYTES and log:sub(1, MOST_BYTES) .. '...' or log
     return ('%s is not compiled by %s:\n%s'):format(what.name, by, (log:gsub('%s+$', '')))
   end
-  if count > MOST then told[#told + 1] = ('and %d more'):format(count - MOST) end
+  local name_line, source, told = namer(what.name, what.source, what.origin), lines_of(what.source), {}
+  for i = 1, math.min(#errors, MOST) do told[i] = tell(errors[i], what, source, name_line) end
+  if #errors > MOST then told[#told + 1] = ('and %d more'):format(#errors - MOST) end
   return ('%s is not compiled by %s:\n%s'):format(what.name, by, table.concat(told, '\n'))
 end
 

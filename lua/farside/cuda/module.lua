@@ -183,8 +183,12 @@ Kernel.__index = Kernel
 
 --- kernels.saxpy { grid =, block =, shared = bytes, stream = }: what launches the kernel when it is called with arguments, as
 -- often as one likes.
-function Kernel:__call(options)
+function Kernel:__call(options, ...)
   local name = 'kernel ' .. self.kernel.name
+  if Tensor.is(options) or select('#', ...) > 0 then
+    misuse('%s: expected its size before its arguments, { grid = 1, block = 256 } (...), got %s', name,
+      Tensor.is(options) and 'a tensor' or ('%d arguments'):format(1 + select('#', ...)))
+  end
   local problem = check.options(name, options, RULES)
   local shape = new_shape()
   if not problem then

@@ -10,7 +10,7 @@ local read_file = require 'farside.read_file'
 local M = {}
 
 local FLAGS = '-std=c++17 -O2 -w -fPIC -shared -pthread -fvisibility=hidden -fno-exceptions -fno-rtti -fno-math-errno '
-  .. '-fno-trapping-math -ffp-contract=off -Wl,-z,nodelete'
+  .. '-fno-trapping-math -ffp-contract=off -Wl,-z,nodelete -Wl,-z,defs'
 
 -- Headers of CUDA's, and which of ours stands in for them.
 local STAND_INS = { ['cuda_fp16.h'] = 'simt_half.h', ['cuda_bf16.h'] = 'simt_half.h' }
