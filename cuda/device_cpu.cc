@@ -16,6 +16,7 @@ enum {
   ERROR_INVALID_HANDLE = 400,
   ERROR_CAPTURE = 900,
   ERROR_CAPTURE_NOT_BEGUN = 901,
+  ERROR_CAPTURED_EVENT = 907,
 };
 
 const char *device_kind(void) {
@@ -110,6 +111,8 @@ const char *device_error_name(int status) {
       return "cudaErrorStreamCaptureUnsupported";
     case ERROR_CAPTURE_NOT_BEGUN:
       return "cudaErrorStreamCaptureInvalidated";
+    case ERROR_CAPTURED_EVENT:
+      return "cudaErrorCapturedEvent";
     default:
       return kernel_status_name(status);
   }
@@ -131,6 +134,8 @@ const char *device_error_text(int status) {
       return "operation not permitted when stream is capturing";
     case ERROR_CAPTURE_NOT_BEGUN:
       return "the stream is not being captured";
+    case ERROR_CAPTURED_EVENT:
+      return "operation not permitted on an event last recorded in a capturing stream";
     default:
       return kernel_status_text(status);
   }
@@ -299,6 +304,7 @@ namespace {
 
 struct event {
   bool timing, recorded;
+  bool captured;  // recorded while a stream was captured, and so never reached
   struct timespec at;
 };
 
@@ -320,20 +326,22 @@ int device_event_free(void *event) {
 int device_event_record(void *recorded, void *stream) {
   event *e = static_cast<event *>(recorded);
   if (!e) return ERROR_INVALID_HANDLE;
-  simt::put(stream, [=] {
-    clock_gettime(CLOCK_MONOTONIC, &e->at);
-    e->recorded = true;
-  });
+  // A graph does not keep it: it may be freed before the graph is launched.
+  e->captured = capturing(stream);
+  e->recorded = !e->captured;
+  if (e->recorded) clock_gettime(CLOCK_MONOTONIC, &e->at);
   return 0;
+}
+
+int device_event_synchronize(void *waited) {
+  const event *e = static_cast<event *>(waited);
+  if (!e) return ERROR_INVALID_HANDLE;
+  return e->captured ? ERROR_CAPTURED_EVENT : 0;
 }
 
 int device_event_query(void *event, int32_t *done) {
   *done = 1;
-  return event ? 0 : ERROR_INVALID_HANDLE;
-}
-
-int device_event_synchronize(void *event) {
-  return event ? 0 : ERROR_INVALID_HANDLE;
+  return device_event_synchronize(event);
 }
 
 int device_event_elapsed(float *milliseconds, void *start, void *stop) {

@@ -395,14 +395,19 @@ static void names_lanes_that_do_not_come() {
                [] { SIMT_LAUNCH(masks_differ, 1, 32, 0, nullptr, ignored); });
 }
 
-static void a_stack_that_overflows_ends_the_process() {
+template <class F>
+static void expect_fault(const F &f) {
   char said[8192];
-  const auto overflow = [] {
+  const auto fault = [&] {
     signal(SIGSEGV, SIG_DFL);  // a sanitizer's would write a report, which is a failure elsewhere
-    SIMT_LAUNCH(overflows, 1, 2, 0, nullptr);
+    f();
   };
-  const int status = end_of(overflow, said, sizeof said);
+  const int status = end_of(fault, said, sizeof said);
   EXPECT(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void a_stack_that_overflows_ends_the_process() {
+  expect_fault([] { SIMT_LAUNCH(overflows, 1, 2, 0, nullptr); });
 }
 
 static __global__ void write_shared(unsigned *out, unsigned at) {
@@ -411,25 +416,15 @@ static __global__ void write_shared(unsigned *out, unsigned at) {
   out[0] = row[at];
 }
 
-static void expect_fault(size_t shared, unsigned at) {
-  char said[8192];
-  unsigned out = 0;
-  const auto beyond = [&] {
-    signal(SIGSEGV, SIG_DFL);
-    SIMT_LAUNCH(write_shared, 1, 1, shared, nullptr, &out, at);
-  };
-  const int status = end_of(beyond, said, sizeof said);
-  EXPECT(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
-}
-
 static void what_lies_behind_dynamic_shared_memory_ends_the_process() {
   unsigned out = 0;
   for (unsigned count = 4; count <= 227 * 256; count = count * 3 / 4 * 4) {
     SIMT_LAUNCH(write_shared, 1, 1, count * 4, nullptr, &out, count - 1);
     EXPECT(out == 7);
-    expect_fault(count * 4, count);
+    expect_fault([&] { SIMT_LAUNCH(write_shared, 1, 1, count * 4, nullptr, &out, count); });
   }
-  expect_fault(0, 0);  // also with memory that a launch before had
+  // Also with memory that a launch before had.
+  expect_fault([&] { SIMT_LAUNCH(write_shared, 1, 1, 0, nullptr, &out, 0u); });
 }
 
 static void a_bad_configuration_is_told_and_forgotten() {
@@ -558,6 +553,21 @@ static void captures_are_refused_where_they_cannot_be() {
   EXPECT(device_stream_free(stream) == 0);
 }
 
+static void a_graph_does_not_touch_events() {
+  void *stream, *graph, *event;
+  int32_t done;
+  const int captured_event = 907;  // of the CUDA runtime
+  EXPECT(device_stream_new(&stream) == 0 && device_capture_begin(stream) == 0);
+  EXPECT(device_event_new(&event, 1) == 0 && device_event_record(event, stream) == 0);
+  EXPECT(device_event_synchronize(event) == captured_event);
+  EXPECT(device_event_query(event, &done) == captured_event);
+  EXPECT(device_event_record(event, nullptr) == 0 && device_event_synchronize(event) == 0);
+  EXPECT(device_event_record(event, stream) == 0 && device_event_free(event) == 0);
+  EXPECT(device_capture_end(stream, &graph) == 0);
+  EXPECT(device_graph_launch(graph, stream) == 0);
+  EXPECT(device_graph_free(graph) == 0 && device_stream_free(stream) == 0);
+}
+
 static const check checks[] = {
     {"runs each thread of each block once, whatever the size", runs_each_thread_once},
     {"lets nobody pass a barrier before all are there", barriers_hold_all},
@@ -579,6 +589,8 @@ static const check checks[] = {
     {"does in a graph what was launched while it was captured", a_graph_does_what_was_launched},
     {"keeps for a graph the memory that was freed meanwhile",
      a_graph_keeps_memory_that_was_freed_meanwhile},
+    {"does not touch in a graph the events that were recorded meanwhile",
+     a_graph_does_not_touch_events},
     {"refuses captures where they cannot be", captures_are_refused_where_they_cannot_be},
 };
 

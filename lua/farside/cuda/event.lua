@@ -10,6 +10,7 @@ local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
 local ffi = require 'ffi'
 local misuse = require 'farside.tensor.misuse'
+local storages = require 'farside.tensor.storage'
 local wait = require 'farside.cuda.wait'
 
 local Event = {}
@@ -56,6 +57,9 @@ function Event:record(stream)
   if stream ~= nil and not Stream.is(stream) then misuse('record: expected a stream, got %s', check.describe(stream)) end
   if stream and stream.device ~= self.device then
     misuse('record: expected a stream of %s, got one of %s', self.device, stream.device)
+  end
+  if not stream and storages.is_capturing() then
+    misuse 'record: expected no event while a graph is written down: it is to be recorded before a replay and behind it'
   end
   local backend = self._backend
   local handle = stream and stream._handle or backend:enter()

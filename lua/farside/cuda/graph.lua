@@ -4,7 +4,8 @@
 --     x:set(new)       -- the graph reads what is in its tensors when it is replayed
 --     graph:replay()   -- y holds the result of it
 --
--- While it is written down nothing is computed, so the function cannot look at elements of what it makes. The graph keeps
+-- While it is written down nothing is computed, so the function cannot look at elements of what it makes, and all goes to the
+-- graph's own stream: no other one can be used, nor an event recorded, nor another graph replayed. The graph keeps
 -- every tensor that its launches use. The function had better not wait: others of this worker go on meanwhile, on their own
 -- streams, and a GPU refuses them what CUDA forbids beside a capture on the same thread, to take pinned memory for one.
 local Stream = require 'farside.cuda.stream'
@@ -95,6 +96,7 @@ function Graph:replay()
   if type(self) ~= 'table' or getmetatable(self) ~= Graph then
     misuse('expected a graph before the colon: write g:replay(), got %s', check.describe(self))
   end
+  if storages.is_capturing() then misuse 'replay: expected no graph while another one is written down, of which it cannot be a part' end
   local backend = self._backend
   local stream = backend:enter()
   storages.replayed(self._keeper, stream)

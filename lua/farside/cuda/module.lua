@@ -93,7 +93,11 @@ end
 local function touch(stream, count, ...)
   for i = 1, count do
     local value = (select(i, ...))
-    if Tensor.is(value) then storages.touch(value._storage, stream) end
+    if Tensor.is(value) then
+      storages.touch(value._storage, stream)
+    elseif type(value) == 'cdata' then
+      storages.keep(value)
+    end
   end
 end
 
@@ -103,6 +107,9 @@ local function enter(self, backend)
   if not named then return backend:enter() end
   if named.device ~= backend.name then
     misuse('kernel %s: stream: expected one of %s, got one of %s', self.kernel.name, backend.name, named.device)
+  end
+  if storages.is_capturing() then
+    misuse('kernel %s: stream: expected none while a graph is written down, which has one of its own', self.kernel.name)
   end
   local before = backend:stream()
   backend:use_stream(named._handle)

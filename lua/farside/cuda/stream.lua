@@ -7,6 +7,7 @@ local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
 local ffi = require 'ffi'
 local misuse = require 'farside.tensor.misuse'
+local storages = require 'farside.tensor.storage'
 local wait = require 'farside.cuda.wait'
 
 local Stream = {}
@@ -79,6 +80,7 @@ end
 function Stream:use(func, ...)
   check_self(self, 'use')
   if type(func) ~= 'function' then misuse('use: expected a function, got %s', check.describe(func)) end
+  if storages.is_capturing() then misuse 'use: expected no other stream while a graph is written down, which has one of its own' end
   local backend = self._backend
   backend:choose()
   local before = backend:own_stream()

@@ -330,6 +330,15 @@ local function check_known(self, method)
   fail(self, method, 'expected elements that are there: while a graph is written down nothing is computed, graph:replay() does it')
 end
 
+Tensor.check_known = check_known
+
+--- The tensor itself if it is on the host and its elements lie in order, else a copy there in which they do.
+function Tensor.in_order_on_host(self, method)
+  local host = Tensor.on_host(self):contiguous()
+  check_known(host, method)
+  return host
+end
+
 --- The only element.
 function methods:item()
   check_self(self, 'item')
@@ -364,7 +373,7 @@ function methods:string()
   check_self(self, 'string')
   check_known(self, 'string')
   Tensor.check_bounds(self)
-  local host = Tensor.on_host(self):contiguous()
+  local host = Tensor.in_order_on_host(self, 'string')
   return ffi.string(host:data(), host:count() * host._dtype.size)
 end
 

@@ -132,7 +132,7 @@ function M.save(path, tensor)
   if not descr then
     misuse('%s: .npy has no %s; convert with t:to \'f32\', or save as .safetensors', path, tensor.dtype)
   end
-  local host = Tensor.on_host(tensor):contiguous()
+  local host = Tensor.in_order_on_host(tensor, 'tensor.save')
   local sizes = table.concat(host.shape, ', ') .. (#host.shape == 1 and ',' or '')
   local text = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }"):format(descr, sizes)
   local length = math.ceil((10 + #text + 1) / ALIGN) * ALIGN - 10

@@ -197,6 +197,7 @@ local function transfer(to, from, backend, stream)
 end
 
 local function to_host(self)
+  Tensor.check_known(self, "to 'cpu'")
   local source = self:contiguous()
   local backend, stream = enter(self)
   local bytes = source:count() * source._dtype.size

@@ -184,7 +184,7 @@ function M.save(path, tensors, metadata)
     for i = 0, 7 do length[i + 1] = string.char(math.floor(#text / 256 ^ i) % 256) end
     put(table.concat(length) .. text)
     for _, name in ipairs(names) do
-      local host = Tensor.on_host(tensors[name]):contiguous()
+      local host = Tensor.in_order_on_host(tensors[name], 'tensor.save')
       put(Tensor.bytes_of(host))
     end
   end)

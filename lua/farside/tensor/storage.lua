@@ -207,6 +207,12 @@ function M.touch(storage, stream)
   if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
 end
 
+--- Keeps memory that is no tensor's as long as a graph, if one is captured: a launch in it uses it.
+function M.keep(memory)
+  local capture = own_capture()
+  if capture then capture.others[#capture.others + 1] = memory end
+end
+
 --- Notes that all work with a storage is done.
 function M.settle(storage)
   for key in pairs(storage.used_on or {}) do storage.used_on[key] = nil end
@@ -242,13 +248,13 @@ end
 ---@return any result of the function
 function M.captured(backend, stream, func)
   local owner = running() or MAIN
-  local before, kept = captures[owner], {}
-  captures[owner] = { device = backend.name, key = number_of(stream), kept = kept, made = {} }
+  local before, kept, others = captures[owner], {}, {}
+  captures[owner] = { device = backend.name, key = number_of(stream), kept = kept, made = {}, others = others }
   open = open + 1
   local ok, keeper, result = pcall(call_apart, backend, stream, func)
   captures[owner], open = before, open - 1
   if not ok then error(keeper, 0) end
-  keeper.kept = kept
+  keeper.kept, keeper.others = kept, others
   return keeper, result
 end
 

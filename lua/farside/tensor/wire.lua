@@ -22,6 +22,7 @@ function M.install(codec, Tensor)
     local bytes = self:count() * self._dtype.size
     if bytes > most then return self._dtype.code, 0, bytes, self, unpack(self.shape) end
     local host = Tensor.on_host(self):contiguous()
+    if storages.is_unknown(host._storage) then error('it has no elements in order while a graph is written down', 0) end
     return host._dtype.code, address_of(host:data()), host:count() * host._dtype.size, host, unpack(host.shape)
   end
 
