@@ -25,14 +25,6 @@ local place = ffi.new 'void *[1]'
 -- be spoken to.
 local garbage = {}
 
-local function free_garbage()
-  -- What becomes garbage meanwhile is put behind the rest.
-  while #garbage > 0 do
-    local one = table.remove(garbage)
-    one.library.device_graph_free(one.handle)
-  end
-end
-
 --- Ends a capture; returns the status and the graph's handle.
 local function finish(backend, stream)
   place[0] = nil
@@ -44,6 +36,24 @@ local function give_up(backend, stream)
   local _, handle = finish(backend, stream)
   backend.library.device_last_error()
   if handle ~= nil then backend.library.device_graph_free(handle) end
+end
+
+-- Captures that nobody will end: the function waits in a coroutine that is garbage. The stream is kept here until it can be
+-- given to somebody else.
+local abandoned = {}
+
+local function free_garbage()
+  -- What becomes garbage meanwhile is put behind the rest.
+  while #garbage > 0 do
+    local one = table.remove(garbage)
+    one.library.device_graph_free(one.handle)
+  end
+  while #abandoned > 0 do
+    local one = table.remove(abandoned)
+    one.backend:choose()
+    give_up(one.backend, one.stream._handle)
+    storages.abandoned(one.backend, one.stream._handle)
+  end
 end
 
 local function pack(...)
@@ -72,7 +82,9 @@ function Graph.new(func, device)
   free_garbage()
   backend:choose()
   backend:check(backend.library.device_capture_begin(handle), 'capturing a graph')
+  local guard = ffi.gc(ffi.new 'uint8_t[1]', function() abandoned[#abandoned + 1] = { backend = backend, stream = stream } end)
   local ok, keeper, results = call_on(backend, handle, func)
+  ffi.gc(guard, nil)
   if not ok then
     give_up(backend, handle)
     error(keeper, 0)

@@ -227,7 +227,7 @@ function M.apart(backend, stream, func, ...)
   local key, state = number_of(stream), { used_on = {}, is_open = true }
   local before = pool_of(backend.name, key, new_stream_pool, backend, stream)
   local pool = new_apart_pool(backend, stream, state)
-  pool.is_apart = true
+  pool.is_apart, pool.before = true, before
   pools[backend.name][key] = pool
   local ok, result = pcall(func, ...)
   pools[backend.name][key], state.is_open = before, false
@@ -256,6 +256,16 @@ function M.captured(backend, stream, func)
   if not ok then error(keeper, 0) end
   keeper.kept, keeper.others = kept, others
   return keeper, result
+end
+
+--- Ends what M.captured has begun on a stream and does not end, since its coroutine is garbage.
+function M.abandoned(backend, stream)
+  open = open - 1
+  local of_device, key = pools[backend.name] or {}, number_of(stream)
+  local pool = of_device[key]
+  if not pool or not pool.is_apart then return end
+  of_device[key] = pool.before
+  pool:close()
 end
 
 --- Notes that a graph with the memory of a keeper is about to be replayed on a stream, which gets there behind the stream on
