@@ -187,6 +187,7 @@ describe('beside a served router,', function()
       host.eventually(function() return farside('ps').out:find('2 of 2 workers ready') end, 10, 'workers are ready')
       local text = farside('ps', '--json').out
       assert.equal(tostring(process.pid), json(text, '[0]["pid"]'))
+      assert.truthy(json(text, '[0]["epoch"]'):find('^' .. ('%x'):rep(16) .. '$'))
       assert.equal('square', json(text, '[0]["deployments"][0]["name"]'))
       assert.equal('2', json(text, '[0]["deployments"][0]["workers"].__len__()'))
       assert.truthy(json(text, '[0]["deployments"][0]["workers"][0]["process"]'):find('^process %d+ of this machine'))

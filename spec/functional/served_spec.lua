@@ -1,6 +1,7 @@
 -- Clients of a router that is a process of its own.
 local host = require 'spec.support.host'
 local program = require 'spec.support.program'
+local wire = require 'spec.support.wire'
 
 local kDeploy = [[
 local ffi = require 'ffi'
@@ -129,27 +130,51 @@ describe('a client of a served router', function()
     assert.equal('25\n', client.out, client.err)
   end)
 
+  local function file_of(i)
+    return ('many/%s%d.lua'):format(('x'):rep(100), i)
+  end
+
+  -- A router that serves a deployment of so many further files; the first one is named and not there.
+  local function serve_many(count)
+    local parts = { kPart }
+    write_scripts()
+    os.execute(("mkdir '%s/many'"):format(host.folder()))
+    for i = 1, count do
+      parts[#parts + 1] = ("-- require '%s'"):format(file_of(i):gsub('%.lua$', ''):gsub('/', '.'))
+      if i > 1 then host.script(file_of(i), 'return 1') end
+    end
+    return serve(table.concat(parts, '\n'))
+  end
+
   for _, count in ipairs { 300, 3000 } do
     it(('is told which few of %d files differ'):format(count), function()
-      local parts = { kPart }
-      local function module(i) return ('many.%s%d'):format(('x'):rep(100), i) end
-      local function file(i) return (module(i):gsub('%.', '/')) .. '.lua' end
-      write_scripts()
-      os.execute(("mkdir '%s/many'"):format(host.folder()))
-      for i = 1, count do
-        parts[#parts + 1] = ("-- require '%s'"):format(module(i))
-        if i > 1 then host.script(file(i), 'return 1') end
-      end
-      serve(table.concat(parts, '\n'))
-      host.script(file(1), 'return 1')
-      host.script(file(7), 'return 2')
-      os.remove(host.folder() .. '/' .. file(count))
+      serve_many(count)
+      host.script(file_of(1), 'return 1')
+      host.script(file_of(7), 'return 2')
+      os.remove(host.folder() .. '/' .. file_of(count))
       local client = run 'local _, err = pcall(d.square, 5) print(err.name, unpack(err.files)) print(err.digests)'
-      local expected = { file(1) .. ' (added)', file(7) .. ' (changed)', file(count) .. ' (missing)' }
+      local expected = { file_of(1) .. ' (added)', file_of(7) .. ' (changed)', file_of(count) .. ' (missing)' }
       table.sort(expected)
       assert.equal('DeploymentChanged\t' .. table.concat(expected, '\t') .. '\nnil\n', client.out, client.err)
     end)
   end
+
+  it('is told all of it before the connection ends, however late it reads; what it says meanwhile counts nowhere', function()
+    local router = serve_many(3000)
+    local peer = wire.connect(router.path)
+    peer:hello { hash = ('0'):rep(64) }
+    for n = 1, 3 do peer:call(n, 0, { 5 }) end
+    local client = run 'print(d.square(5))'  -- others are served
+    assert.equal('25\n', client.out, client.err)
+    local _, body = peer:await(wire.ERROR)
+    local count = 0
+    for path, digits in pairs(body[1].digests) do
+      assert.truthy(path:find '%.lua$' and digits:find '^%x+$')
+      count = count + 1
+    end
+    assert.equal(3001, count)
+    assert.same({ nil, 'closed' }, { peer:read() })
+  end)
 
   it('calls, waits, streams, listens and cancels as with a router of its own', function()
     serve()
