@@ -368,14 +368,14 @@ void contact_drained(struct contact *contact) {
 
 static void close_at(struct contact *contact, int64_t pause, int64_t now) {
   contact->state = CONTACT_CLOSED;
-  int64_t drawn = draw_pause(contact);
-  contact->due = now + (pause > drawn ? pause : drawn);
+  contact->due = now + pause + draw_pause(contact);
   if (contact->failed < UINT32_MAX) contact->failed++;
 }
 
 void contact_refused(struct contact *contact, struct payload *error, bool is_final, int64_t pause,
                      int64_t now) {
-  close_at(contact, pause, now);
+  if (pause < 0) pause = 0;
+  close_at(contact, pause < LIMIT_DEADLINE ? pause : LIMIT_DEADLINE, now);
   strcpy(contact->why, "it has refused this client");
   if (!is_final) {
     payload_unref(error);

@@ -14,7 +14,10 @@
 //
 // After a loss the pause before an attempt is drawn from 0 to a bound that doubles with each failed
 // one, from 50 ms to 2 s ("full jitter" in M. Brooker, "Exponential Backoff And Jitter", 2015): so
-// the clients of a router that was away for some seconds come back spread over 2 s.
+// the clients of a router that was away for some seconds come back spread over 2 s. What is sent
+// again then has no budget, unlike the retries of a router (router_retry.c): the router that had
+// those calls is gone or has cancelled them, so they come in place of themselves, and they are no
+// more than a client may have in flight.
 #pragma once
 
 #include <stdbool.h>
@@ -52,7 +55,7 @@ void contact_drained(struct contact *contact);
 /// The router does not take this client. `error` is the body of its ERROR, one reference. If it is
 /// final (no later attempt will go better by itself), calls that wait and those to come end in it,
 /// until a router welcomes the client; else they wait on. `pause`: nanoseconds the router asked
-/// for.
+/// for, LIMIT_DEADLINE at most, before the one that is drawn begins.
 void contact_refused(struct contact *contact, struct payload *error, bool is_final, int64_t pause,
                      int64_t now);
 /// The connection has ended, or none could be made, for the reason `why`. `written` bytes of what

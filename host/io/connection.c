@@ -184,13 +184,15 @@ static void refuse(struct connection *connection, struct payload *error, int64_t
   const unsigned char *text;
   size_t size;
   bool is_final = !is_true(error, "retryable");
-  int64_t pause = (int64_t)(number_of(error, "retry_after") * 1e6);
+  double pause = number_of(error, "retry_after") * 1e6;
+  if (!(pause > 0)) pause = 0;
+  if (pause > (double)LIMIT_DEADLINE) pause = (double)LIMIT_DEADLINE;
   if (text_of(error, "message", &text, &size))
     snprintf(connection->why, sizeof connection->why, "%.*s", (int)size, (const char *)text);
   payload_unref(connection->refusal);
   connection->refusal = payload_ref(error);
   drop_transport(connection);
-  contact_refused(connection->contact, error, is_final, pause, now);
+  contact_refused(connection->contact, error, is_final, (int64_t)pause, now);
   deliver_answers(connection, now);
   loop_stir(connection->loop);
 }

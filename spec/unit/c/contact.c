@@ -233,10 +233,38 @@ static void waits_while_it_is_put_off(void) {
   EXPECT(contact_due(contact, 0));
   contact_refused(contact, refusal(true), false, SECONDS(4), 0);
   expect_no_answer(contact);
-  EXPECT(!contact_due(contact, SECONDS(4) - 1));
-  open_at(contact, SECONDS(4));
-  EXPECT_EQUAL(1, next(contact, 0, SECONDS(4), NULL));
+  EXPECT(!contact_due(contact, SECONDS(4)));
+  open_at(contact, SECONDS(4.05));
+  EXPECT_EQUAL(1, next(contact, 0, SECONDS(4.05), NULL));
   contact_free(contact);
+}
+
+static void believes_no_pause_beyond_its_bounds(void) {
+  const int64_t asked[] = {INT64_MIN, -1, INT64_MAX}, least[] = {0, 0, LIMIT_DEADLINE};
+  for (int i = 0; i < 3; i++) {
+    struct contact *contact = contact_make(5);
+    EXPECT(contact_due(contact, SECONDS(1)));
+    contact_refused(contact, refusal(true), false, asked[i], SECONDS(1));
+    int64_t pause = contact_deadline(contact) - SECONDS(1);
+    EXPECT(pause >= least[i] && pause < least[i] + SECONDS(0.05));
+    contact_free(contact);
+  }
+}
+
+// All that a full router has put off for a second at the same instant.
+static void comes_back_spread_when_put_off(void) {
+  enum { CLIENTS = 1000 };
+  int early = 0;
+  for (uint64_t i = 0; i < CLIENTS; i++) {
+    struct contact *contact = contact_make(i * UINT64_C(0x9e3779b97f4a7c15) + 1);
+    EXPECT(contact_due(contact, 0));
+    contact_refused(contact, refusal(true), false, SECONDS(1), 0);
+    int64_t due = contact_deadline(contact);
+    EXPECT(due >= SECONDS(1) && due < SECONDS(1.05));
+    early += due < SECONDS(1.025);
+    contact_free(contact);
+  }
+  EXPECT(early > CLIENTS * 4 / 10 && early < CLIENTS * 6 / 10);
 }
 
 static void keeps_new_calls_of_one_that_drains(void) {
@@ -368,6 +396,8 @@ static const struct check checks[] = {
     {"cancels calls that wait", cancels_what_waits},
     {"ends calls of a router that refuses them", ends_calls_that_are_refused},
     {"waits as long as a router asks for", waits_while_it_is_put_off},
+    {"believes no pause beyond its bounds", believes_no_pause_beyond_its_bounds},
+    {"C10: comes back spread when a router puts many off", comes_back_spread_when_put_off},
     {"R3: keeps new calls while a router drains", keeps_new_calls_of_one_that_drains},
     {"R3: moves calls that a router gives back to its successor", moves_calls_that_are_given_back},
     {"runs calls of idempotent functions three times at most", runs_idempotent_calls_again},
