@@ -1,6 +1,7 @@
 --- Users' own kernels where there is no GPU: what is checked before a launch, and what the processor makes of the source.
 local Folder = require 'spec.support.folder'
 local backends = require 'farside.tensor.backend'
+local cache = require 'farside.cuda.cache'
 local cuda = require 'farside.cuda'
 local diagnostics = require 'farside.cuda.diagnostics'
 local ffi = require 'ffi'
@@ -527,6 +528,28 @@ k.cu:3:3: note: in instantiation of function template specialization 'atomicAdd<
     Folder.set_variable('XDG_CACHE_HOME', '/dev/null')
     assert.equal(2, compute(2))
     Folder.set_variable('XDG_CACHE_HOME', folder.path)
+  end)
+
+  it('is compiled anew when what was kept is whole, and nothing that this machine can open', function()
+    local key, kept = cache.key, nil
+    cache.key = function(...)
+      kept = key(...)
+      cache.put(kept, 'so', 'no library')
+      return kept
+    end
+    local out = tensor.zeros({ 1 })
+    local ok, problem = pcall(cuda.module('extern "C" __global__ void three(float *x) { *x = 3; }').three { grid = 1, block = 1 }, out)
+    cache.key = key
+    assert.is_true(ok, problem)
+    assert.equal(3, out[1])
+    assert.is_true(#cache.get(kept, 'so') > 1000)
+  end)
+
+  it('goes on with what it has loaded when the files are removed', function()
+    folder:run 'rm $folder/farside/kernels/*'
+    local out = tensor.ones({ 2 })
+    mod.saxpy { grid = 1, block = 4 } (out, 1, tensor.ones({ 2 }), 2)
+    assert.same({ 2, 2 }, out:table())
   end)
 
   it('says what to do where there is no compiler', function()
