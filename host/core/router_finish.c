@@ -80,11 +80,15 @@ void router_deployment_end(struct router *router, uint32_t number, int64_t now) 
   router->now = now;
   deployment->state = DEPLOYMENT_DRAINING;
   deployment->retiree = deployment->substitute = ROUTER_NONE;
+#ifndef PLANT_END_KEEPS_CALLS
   struct call *call;
   while ((call = first_of(router, number))) router_call_cancel(router, call, CANCEL_SHUTDOWN, now);
+#endif
   for (uint32_t i = 0; i < deployment->place_count; i++) {
     struct worker *worker = router->workers[deployment->first_worker + i];
+#ifndef PLANT_END_REFILLED
     worker->wanted = false;
+#endif
     router_worker_drain(router, worker, now);
   }
 }

@@ -30,6 +30,7 @@ static const char *const names[HAPPENINGS] = {
     [ROUTER_KILLS] = "router kills",
     [ROUTER_LOGS] = "router logs",
     [ROUTER_DRAINS] = "router drains",
+    [DEPLOYMENT_ENDS] = "deployment ends",
     [ROUTER_FINISHES] = "router finishes",
     [FAULTS_STOP] = "faults stop",
 };

@@ -106,7 +106,7 @@ static bool has_cause(const struct world *world, const struct record *record, in
   bool emptied = world->tick && app->emptied_at == world->now;
   switch (name) {
     case ERROR_CANCELLED:
-      return record->cancelled || world->draining;
+      return record->cancelled || over_or_drained(world, app);
     case ERROR_DEADLINE_EXCEEDED:
       return run->where == IN_QUEUE
                  ? world->now >= record->queue_deadline && (app->ready || emptied)
@@ -328,7 +328,9 @@ void judge_drained(struct world *world, const struct action *action) {
   REQUIRE(world, seat->standing && seat->generation == action->generation,
           "a process that is gone is drained");
   scale_look(world, seat);
-  REQUIRE(world, world->draining || (seat->retiring && !seat->slot_count),
+  REQUIRE(world,
+          over_or_drained(world, &world->apps[seat->deployment]) ||
+              (seat->retiring && !seat->slot_count),
           "worker %u is drained %s", action->worker,
           seat->retiring ? "while it has calls" : "without a cause");
   seat->retiring = false;
@@ -342,7 +344,7 @@ void judge_started(struct world *world, const struct action *action) {
   REQUIRE(world, !seat->standing, "a process is started where one stands");
   REQUIRE(world, action->generation == seat->generation + 1, "generation %u comes after %u",
           action->generation, seat->generation);
-  REQUIRE(world, !world->draining, "a process is started while the router ends");
+  REQUIRE(world, !over_or_drained(world, app), "a process is started for what ends");
   REQUIRE(world, !app->failed || world->now - app->canary_at >= kCanary,
           "a failed deployment starts more than one process in a minute");
   REQUIRE(
@@ -409,7 +411,7 @@ static void check_recycling(struct world *world, const struct app *app) {
             "worker %u has ended its last call and is not told to go", app->first_worker + i);
   }
   REQUIRE(world,
-          !is_free || world->draining || app->failed || app->retiree != ROUTER_NONE ||
+          !is_free || over_or_drained(world, app) || app->failed || app->retiree != ROUTER_NONE ||
               truth_marked(world, app) == ROUTER_NONE,
           "a worker is not recycled when it is its turn");
 }
@@ -427,9 +429,10 @@ static void compare_app(struct world *world, uint32_t number) {
           status.queue_bytes, bytes);
   REQUIRE(world, status.ready == app->ready, "the router counts %u ready workers, there are %u",
           status.ready, app->ready);
-  REQUIRE(world, (status.state == DEPLOYMENT_FAILED) == (app->failed && !world->draining),
+  REQUIRE(world,
+          (status.state == DEPLOYMENT_FAILED) == (app->failed && !over_or_drained(world, app)),
           "a deployment %s failed", app->failed ? "should have" : "should not have");
-  REQUIRE(world, !app->failed || !app->queued || world->draining,
+  REQUIRE(world, !app->failed || !app->queued || over_or_drained(world, app),
           "calls wait in a failed deployment");
   check_recycling(world, app);
 }
@@ -452,7 +455,7 @@ static void compare_seat(struct world *world, uint32_t number) {
   for (uint32_t i = 0; app->failed && i <= app->worker_count; i++)
     other_stands |= world->seats[app->first_worker + i].standing;
   REQUIRE(world,
-          seat->standing || !seat->wanted || world->draining || other_stands ||
+          seat->standing || !seat->wanted || over_or_drained(world, app) || other_stands ||
               world->now - since <= kLongestBackoff + (app->failed ? kCanary : 0),
           "worker %u is not replaced", number);
 }
@@ -578,7 +581,8 @@ bool judge_quiet(const struct world *world) {
     const struct app *app = &world->apps[i];
     if (app->oldest || app->queued || app->running) return false;
     bool is_complete = app->scaled ? scale_quiet(world, app) : app->ready == app->worker_count;
-    if (!world->draining && (app->failed || !is_complete)) return false;
+    if (!over_or_drained(world, app) && (app->failed || !is_complete)) return false;
+    if (!over_is_gone(world, app)) return false;
   }
   return true;
 }

@@ -114,7 +114,7 @@ void scale_look(struct world *world, struct seat *seat) {
   struct app *app = &world->apps[seat->deployment];
   struct worker_status status;
   router_worker_status(world->router, (uint32_t)(seat - world->seats), &status);
-  if (!app->scaled || world->draining) return;
+  if (!app->scaled || over_or_drained(world, app)) return;
   if (seat->wanted && !status.wanted) unwanted(world, app, seat);
 }
 
@@ -162,7 +162,7 @@ void scale_step(struct world *world, struct app *app) {
     scale_look(world, seat);
     look_at_parked(world, seat);
   }
-  if (!world->draining && !app->failed && app->queued)
+  if (!over_or_drained(world, app) && !app->failed && app->queued)
     look_at_demand(world, app);
   else
     app->none_since = 0;

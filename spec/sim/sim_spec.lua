@@ -16,7 +16,7 @@ local SEEN = {
   'results', 'dispatched', 'batches', 'requeued', 'tried again',
   'not tried again for want of budget', 'answers nobody asked for', 'messages of dead workers', 'started',
   'ejected', 'ejected for slowness', 'ejections ended early', 'trusted again',
-  'recycled', 'canaries', 'deployments failed', 'killed', 'killed after their grace', 'killed for their silence',
+  'recycled', 'canaries', 'deployments failed', 'deployments ended', 'killed', 'killed after their grace', 'killed for their silence',
 }
 
 local function simulate(name, arguments)

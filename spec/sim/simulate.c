@@ -86,6 +86,7 @@ static void print(const struct statistics *statistics) {
       {"ejections ended early", statistics->needed_ejected},
       {"trusted again", statistics->trusted_again},
       {"deployments failed", statistics->failed},
+      {"deployments ended", statistics->over},
       {"killed", statistics->kills},
       {"killed after their grace", statistics->grace_kills},
       {"killed for their silence", statistics->heartbeat_kills},

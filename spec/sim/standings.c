@@ -97,7 +97,7 @@ static bool others_run(const struct world *world, const struct app *app) {
 }
 
 void standing_step(struct world *world, const struct app *app) {
-  REQUIRE(world, world->draining || !is_needed(world, app) || others_run(world, app),
+  REQUIRE(world, over_or_drained(world, app) || !is_needed(world, app) || others_run(world, app),
           "a call waits for the end of an ejection, and all other workers run calls that wait");
 }
 

@@ -104,7 +104,7 @@ static int refusal(struct world *world, const struct record *record,
   if (record->deployment >= world->app_count) return ERROR_NO_SUCH_DEPLOYMENT;
   const struct app *app = &world->apps[record->deployment];
   if (record->function >= app->function_count) return ERROR_NO_SUCH_FUNCTION;
-  if (world->draining || finish_refuses(world, message->parent)) return ERROR_DRAINING;
+  if (over_or_drained(world, app) || finish_refuses(world, message->parent)) return ERROR_DRAINING;
   if (app->failed) return ERROR_DEPLOYMENT_FAILED;
   if (record->flags & CALL_STREAM && app->functions[record->function].batch_size > 1)
     return ERROR_UNSUPPORTED;
@@ -247,19 +247,23 @@ void truth_leaves(struct world *world, uint32_t client) {
         batch_abandoned(world, record);
 }
 
-void truth_drains(struct world *world) {
-  world->draining = true;
-  for (uint32_t i = 0; i < world->app_count; i++) world->apps[i].ready = 0;
-  for (uint32_t i = 0; i < world->app_count; i++)
-    for (struct record *record = world->apps[i].oldest; record; record = record->newer)
-      truth_owe(world, record);
+void truth_over(struct world *world, struct app *app) {
+  app->ready = 0;
+  for (struct record *record = app->oldest; record; record = record->newer)
+    truth_owe(world, record);
   // Whoever retires is told now, others in this step too.
-  for (uint32_t i = 0; i < world->seat_count; i++) {
+  for (uint32_t i = app->first_worker; i <= app->first_worker + app->worker_count; i++) {
     struct seat *seat = &world->seats[i];
     if (!seat->draining) seat->left_at = world->now;
     seat->draining = true;
     seat->retiring = false;
   }
+}
+
+void truth_drains(struct world *world) {
+  world->draining = true;
+  for (uint32_t i = 0; i < world->app_count; i++)
+    if (!world->apps[i].over) truth_over(world, &world->apps[i]);
 }
 
 // ---- what workers do ----
@@ -465,7 +469,7 @@ static void charge(struct world *world, struct seat *seat) {
   app->charges[app->charge_count++ % CHARGES] = world->now;
   bool loop = app->charge_count >= CHARGES &&
               world->now - app->charges[app->charge_count % CHARGES] < kCrashWindow;
-  if (!app->ready && !world->draining && (seat->hopeless || loop)) fail(world, app);
+  if (!app->ready && !over_or_drained(world, app) && (seat->hopeless || loop)) fail(world, app);
 }
 
 void truth_lost(struct world *world, uint32_t number) {
@@ -491,8 +495,8 @@ void truth_lost(struct world *world, uint32_t number) {
   if (!told && (!seat->ready || young)) charge(world, seat);
   fail_waiting(world, app);
   if (app->retiree == number) retiree_lost(world, app);
-  seat->start_owed = seat->wanted && !world->draining && !seat->charged && !app->failed &&
-                     (seat->finished || seat->killed || seat->tainted);
+  seat->start_owed = seat->wanted && !over_or_drained(world, app) && !seat->charged &&
+                     !app->failed && (seat->finished || seat->killed || seat->tainted);
   world->starts_owed += seat->start_owed;
 }
 

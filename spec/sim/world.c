@@ -134,6 +134,7 @@ static void draw(struct world *world) {
   world->app_count = 1 + chance_below(chance, DEPLOYMENTS);
   for (uint32_t i = 0; i < world->app_count; i++) draw_app(world, &world->apps[i]);
   finish_draw(world);
+  over_draw(world);
   standing_draw(world);
 }
 
@@ -247,6 +248,7 @@ static void live(struct world *world) {
     world->calling = age < world->calls_until;
     if (world->drain_at && !world->draining && age >= world->drain_at) shell_drain(world);
     finish_looks(world, age);
+    over_looks(world, age);
     if (!step(world)) break;
   }
   world->faults = world->calling = false;

@@ -33,6 +33,7 @@
 #include "ahead.h"
 #include "chance.h"
 #include "finish.h"
+#include "over.h"
 #include "standings.h"
 
 #define MICROSECONDS(n) ((int64_t)(n)*1000)
@@ -78,6 +79,7 @@ enum happening {
   ROUTER_KILLS,
   ROUTER_LOGS,
   ROUTER_DRAINS,
+  DEPLOYMENT_ENDS,
   ROUTER_FINISHES,
   FAULTS_STOP,
   HAPPENINGS
@@ -231,26 +233,24 @@ struct seat {
   uint32_t deployment, generation;
   bool standing;  // from START until the end of the process was told
   bool ready, killed, given_up, draining, leaving, tainted;
-  bool wanted;          // a process is to stand here
-  bool parked;          // as of the end of the latest step
-  bool told_parked;     // the shell was
-  bool retiring;        // another one is there in its stead: it gets nothing more
-  uint64_t mark;        // not 0: it is to be recycled, the smaller the sooner
-  int64_t left_at;      // when it said that it goes, or was told to
-  bool other_manifest;  // it has told one
-  bool hopeless;        // the next process would fail in the same way
-  bool charged;         // the latest end counts for a crash loop
+  bool wanted;               // a process is to stand here
+  bool parked, told_parked;  // as of the end of the latest step; as the shell was told
+  bool retiring;             // another one is there in its stead: it gets nothing more
+  uint64_t mark;             // not 0: it is to be recycled, the smaller the sooner
+  int64_t left_at;           // when it said that it goes, or was told to
+  bool other_manifest;       // it has told one
+  bool hopeless;             // the next process would fail in the same way
+  bool charged;              // the latest end counts for a crash loop
   int64_t started_at, ready_at, emptied_at, ping_at;
   uint64_t finished, starts, runs[FUNCTIONS];
   uint32_t bad_answers, unanswered;
   uint64_t pings;
-  bool start_owed;      // in this step
-  uint64_t recalled;    // calls up to this sequence
-  uint64_t withdrawn;   // the highest sequence
-  uint32_t back_step;   // in which a call was withdrawn last
-  int64_t moved_at;     // when the first in line has left it last
-  struct times {        // of one function
-    int64_t of[TIMES];  // the latest, by number modulo TIMES
+  bool start_owed;               // in this step
+  uint64_t recalled, withdrawn;  // calls up to this sequence; the highest sequence
+  uint32_t back_step;            // in which a call was withdrawn last
+  int64_t moved_at;              // when the first in line has left it last
+  struct times {                 // of one function
+    int64_t of[TIMES];           // the latest, by number modulo TIMES
     uint32_t count;
   } times[FUNCTIONS];
   struct trust trust;
@@ -278,7 +278,7 @@ struct app {
   char manifest[64];
   struct record *oldest, *newest;
   uint32_t queued, running, ready;
-  bool was_ready, failed;
+  bool was_ready, failed, over;  // over: see over.h
   int64_t charges[CHARGES];
   uint32_t charge_count;
   bool scaled;  // the number of workers follows the load, worker_count is the most
@@ -292,7 +292,7 @@ struct app {
     int64_t at;
     uint32_t calls, retries;
   } seconds[BUDGET];                // the latest, by second modulo their number
-  int64_t canary_at;                // the latest start of a failed deployment, or when it failed
+  int64_t canary_at, over_at;       // canary: the latest start of one that failed, or its failure
   int64_t storm_from, storm_until;  // ages in which no process becomes ready
   struct record *waiting;           // the oldest in the queue, while a worker could take it
   uint32_t waiting_seat;
@@ -328,7 +328,7 @@ struct statistics {
   uint64_t results, retried, refused_retries, requeued, dispatched;
   uint64_t ahead, recalled, withdrawn, late_backs;
   uint64_t batches;  // of more than one call
-  uint64_t kills, starts, recycled, canaries, failed, zombies, bad_answers, grace_kills,
+  uint64_t kills, starts, recycled, canaries, failed, over, zombies, bad_answers, grace_kills,
       heartbeat_kills, reserved, scale_starts, stopped, parked, unparked;
 };
 
@@ -351,11 +351,10 @@ struct world {
   int64_t worker_latency;
   struct rates rates;
   struct app apps[DEPLOYMENTS];
-  uint32_t app_count;
   struct counts nowhere;
   struct person people[CLIENTS + 1];  // the last one is never there: runs are its
   struct key keys[DEPLOYMENTS][FUNCTIONS][KEYS];
-  uint32_t people_count;
+  uint32_t app_count, people_count;
   struct process processes[SEATS];
   struct seat seats[SEATS];
   uint32_t seat_count;
@@ -515,6 +514,7 @@ void truth_entered(struct world *world, struct record *record);
 void truth_worker_sends(struct world *world, const struct event *event);
 void truth_lost(struct world *world, uint32_t number);
 void truth_drains(struct world *world);
+void truth_over(struct world *world, struct app *app);
 /// The call in a slot that a message of its worker is about, or NULL.
 struct record *truth_slot_of(struct world *world, const struct seat *seat,
                              const struct message *message);
