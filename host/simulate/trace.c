@@ -158,7 +158,7 @@ static bool read_function(struct reader *reader, struct field field, uint32_t *f
 
 static bool read_call(struct reader *reader, const struct field *fields, uint32_t count,
                       struct trace_call *call) {
-  static const char *const numbers[] = {"seconds", "", "a number of at least 0",
+  static const char *const numbers[] = {"seconds", "", "a number from 0 to 1e12",
                                         "seconds, at least 0, or nothing"};
   double values[COLUMNS] = {-1, 0, kDefaultWorkload, -1};
   bool has_arrival = false;
@@ -238,7 +238,12 @@ static bool read_all(struct reader *reader, struct trace **trace) {
 
 struct trace *trace_read(const char *text, size_t size, const struct trace_names *names,
                          struct trace_problem *problem) {
-  struct reader reader = {.at = text, .end = text + size, .names = names, .problem = problem};
+  static const char kMark[] = "\xef\xbb\xbf";  // of UTF-8, as spreadsheets write it
+  size_t marked = size >= sizeof kMark - 1 && !memcmp(text, kMark, sizeof kMark - 1);
+  struct reader reader = {.at = text + marked * (sizeof kMark - 1),
+                          .end = text + size,
+                          .names = names,
+                          .problem = problem};
   struct trace *trace = xcalloc(1, sizeof *trace);
   if (!read_all(&reader, &trace)) {
     free(trace);

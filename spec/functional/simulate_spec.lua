@@ -45,8 +45,8 @@ describe('farside simulate', function()
     assert.equal('[', process.out:sub(1, 1))
   end)
 
-  it('reads a trace, and counts from its first call', function()
-    local trace = host.script('calls.csv', 'arrival,function,workload,service\n1000,square,100,\n1003,cube,,2\n# nothing\n\n1001.5,square,50\n')
+  it('reads a trace, as spreadsheets write it too, and counts from its first call', function()
+    local trace = host.script('calls.csv', '\239\187\191arrival,function,workload,service\r\n1000,square,100,\r\n1003,cube,,2\n# nothing\n\n1001.5,square,50\n')
     local process = simulate('--trace', trace, '--fixed', '--workers', '1x100', '--json')
     assert.equal(0, process.code, process.err)
     assert.truthy(process.out:find('"calls":3,', 1, true))
@@ -93,7 +93,7 @@ describe('farside simulate', function()
 
   for text, expected in pairs {
     ['arrival,function\n0,square\n1,squre\n'] = ":3: function: expected a function of the deployment: square, cube, got 'squre'",
-    ['arrival,function,workload\n0,square,many\n'] = ":2: workload: expected a number of at least 0, got 'many'",
+    ['arrival,function,workload\n0,square,many\n'] = ":2: workload: expected a number from 0 to 1e12, got 'many'",
     ['function,workload\nsquare,1\n'] = ":1: names of columns: expected one that is 'arrival', got 'function'",
     ['arrival,workload\n0,1\n'] = ":1: names of columns: expected one that is 'function', as the deployment has several, got 'arrival'",
     ['arrival,function,arrival\n0,square,1\n'] = ":1: names of columns: expected each once, got 'arrival'",
