@@ -162,7 +162,7 @@ int kernel_random(int kind, const struct kernel_view *out, uint64_t seed, uint64
 // threads there are.
 
 enum kernel_reduce_op {
-  KERNEL_SUM,      ///< of integers and bool: i64
+  KERNEL_SUM,      ///< of integers and bool: i64, wraps around
   KERNEL_PRODUCT,  ///< of integers: i64, wraps around
   KERNEL_MEAN,     ///< floats only; of nothing: NaN
   KERNEL_REDUCE_MIN,

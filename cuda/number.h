@@ -191,6 +191,13 @@ struct converter<bf16> {
   static __device__ __host__ __forceinline__ bf16 from(float x) {
     return to_bf16(x);
   }
+  // Where a double would round, so that there were two roundings, what it has no bits for is left in
+  // the last one that it has. An f16 is infinite there.
+  static __device__ __host__ __forceinline__ bf16 from(int64_t x) {
+    const bool whole = x >= -(1ll << 53) && x <= 1ll << 53;
+    const int64_t lost = x & 0x7ff, kept = x - lost;
+    return {narrow<7, 127>(static_cast<double>(whole ? x : lost ? kept | 0x800 : kept))};
+  }
   template <class From>
   static __device__ __host__ __forceinline__ bf16 from(From x) {
     return {narrow<7, 127>(static_cast<double>(x))};

@@ -53,10 +53,11 @@ struct sum_of {
     return 0;
   }
   static __device__ carried with(carried c, wide<T> x, int64_t) {
-    return static_cast<carried>(c + static_cast<carried>(x));
+    return merge(c, static_cast<carried>(x));
   }
   static __device__ carried merge(carried a, carried b) {
-    return a + b;
+    if constexpr (number<T>::is_float) return a + b;
+    return static_cast<carried>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
   }
   static __device__ result end(carried c, double) {
     return convert<result>(c);

@@ -85,6 +85,27 @@ for _, device in ipairs { 'cpu', DEVICE } do
       assert.is_true((2 ^ 53 + whole)[1] == 18014398509481985LL)
     end)
 
+    it('is written to from elements of its own, as if they had been copied before', function()
+      local count = 1000
+      local function range() return tensor.arange(1, count, 1, 'i32', device) end
+      for _, by in ipairs { -500, -1, 1, 7, 500 } do
+        local x, expected = range(), range():table()
+        local from, to = math.max(1, 1 - by), math.max(1, 1 + by)
+        x:slice(1, to, to + count - math.abs(by) - 1):set(x:slice(1, from, from + count - math.abs(by) - 1))
+        for i = 0, count - math.abs(by) - 1 do expected[to + i] = from + i end
+        assert.same(expected, x:table())
+      end
+      local square = range():slice(1, 1, 900):reshape { 30, 30 }
+      local turned = square:transpose():table()
+      assert.same(turned, square:set(square:transpose()):table())
+      assert.same(turned[2], square:set(square[2]):table()[30])
+    end)
+
+    it('of i64 is rounded once to bf16', function()
+      local x = tensor.from({ 4629700416936869889LL, 4629700416936869888LL, -4629700416936869889LL, 2LL ^ 53 + 1 }, 'i64')
+      assert.same({ 2 ^ 62 + 2 ^ 55, 2 ^ 62, -2 ^ 62 - 2 ^ 55, 2 ^ 53 }, x:to(device):to('bf16'):table())
+    end)
+
     it('is made there', function()
       assert.same({ 0, 0 }, tensor.zeros({ 2 }, 'f32', device):table())
       assert.same({ true }, tensor.ones({ 1 }, 'bool', device):table())

@@ -127,6 +127,14 @@ for _, device in ipairs { 'cpu', DEVICE } do
       assert.equal(2, tensor.from({ 1, 0 / 0, 3 }):to(device):argmax():item())
     end)
 
+    it('of integers has a sum that wraps around', function()
+      for _, count in ipairs { 6, 100006 } do
+        local x = tensor.full({ count }, 0, 'i64')
+        x:slice(1, -6, -1):fill(2 ^ 62)
+        assert.is_true(x:to(device):sum():item() == -9223372036854775807LL - 1)
+      end
+    end)
+
     it('of integers and booleans has a sum of i64', function()
       local bytes = tensor.full({ 300 }, 255, 'u8', device)
       assert.same({ 'i64', 76500 }, { bytes:sum().dtype, bytes:sum():item() })

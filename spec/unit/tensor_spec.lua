@@ -67,6 +67,12 @@ describe('a tensor', function()
       tostring(tensor.from({ { { -0.5, 1 } }, { { 100, 1 / 0 } } }, 'f64')))
   end)
 
+  it('is a text with all digits of integers', function()
+    assert.equal('tensor {2} i32\n[12345678,       -7]', tostring(tensor.from({ 12345678, -7 }, 'i32')))
+    assert.equal('tensor {2} i64\n[9007199254740992, 9007199254740993]',
+      tostring(tensor.from({ 2 ^ 53, 9007199254740993LL }, 'i64')))
+  end)
+
   it('is written to by positions', function()
     local made = matrix()
     made[1] = 0
@@ -165,6 +171,12 @@ describe('an element', function()
     assert.same({ -1.5, 1 / 0, -1 / 0 }, tensor.from({ -1.5, 1 / 0, -1 / 0 }, 'bf16'):table())
   end)
 
+  it('of floats may be given as a 64-bit integer', function()
+    for _, dtype in ipairs { 'f64', 'f32', 'f16', 'bf16' } do
+      assert.same({ -3, 4 }, tensor.from({ -3LL, 4ULL }, dtype):table())
+    end
+  end)
+
   it('is rounded to the nearest, to even between two, in 16-bit floats', function()
     local cases = {
       f16 = { { 2049, 2048 }, { 2051, 2052 }, { 65519, 65504 }, { 65520, 1 / 0 }, { 2 ^ -25, 0 }, { 2 ^ -24, 2 ^ -24 },
@@ -227,6 +239,15 @@ describe('a mistake with tensors', function()
       'tensor.zeros: expected at most 2^47 elements, got the shape {1099511627776, 0, 1099511627776}' },
     { 'names the place of a ragged list', function() tensor.from { { { 1 }, { 2 } }, { { 3 }, 4 } } end,
       'tensor.from: value[2][2]: expected a list of 1 elements, got the number 4' },
+    { 'names the place of a tensor in a list', function() tensor.from { made, made } end,
+      'tensor.from: value[1]: expected a number, got a tensor' },
+    { 'names the place of a tensor where a list stands beside it', function() tensor.from { {}, made } end,
+      'tensor.from: value[2]: expected a list of 0 elements, got a tensor' },
+    { 'sees a list that is in itself', function()
+      local endless = {}
+      endless[1] = endless
+      tensor.from(endless)
+    end, 'tensor.from: expected at most 8 dimensions, got 9' },
     { 'names the place of a bad element', function() tensor.from({ { 1, 1.5 } }, 'u8') end,
       'tensor.from: value[1][2]: expected a whole number from 0 to 255, got the number 1.5' },
     { 'counts bytes', function() tensor.from('abc', 'f32') end,

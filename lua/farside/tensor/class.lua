@@ -54,14 +54,21 @@ local function fail(self, method, problem)
 end
 Tensor.fail = fail
 
---- A shape that was changed by hand must not lead out of the storage.
-function Tensor.check_bounds(self)
+--- Where in the storage the first and the last of its elements lie, or nil: it has none.
+local function extent(self)
   local first, last = self._offset, self._offset
   for i, size in ipairs(self.shape) do
-    if size == 0 then return end
+    if size == 0 then return nil end
     local reach = (size - 1) * self._strides[i]
     if reach < 0 then first = first + reach else last = last + reach end
   end
+  return first, last
+end
+
+--- A shape that was changed by hand must not lead out of the storage.
+function Tensor.check_bounds(self)
+  local first, last = extent(self)
+  if not first then return end
   if first >= 0 and (last + 1) * self._dtype.size <= self._storage.bytes then return end
   error(('a tensor %s of %s: its elements lie outside of its %.0f bytes; a shape is no place to write to'):format(
     shapes.describe(self.shape), self.dtype, self._storage.bytes), 0)
@@ -435,6 +442,14 @@ local function scatter(self, other)
   return from
 end
 
+--- Whether both may have elements at one place.
+local function may_overlap(a, b)
+  if a._storage ~= b._storage then return false end
+  local first, last = extent(a)
+  local start, stop = extent(b)
+  return first ~= nil and start ~= nil and first <= stop and start <= last
+end
+
 local function set(self, other)
   local both = shapes.broadcast(self.shape, other.shape)
   if not both or not shapes.equal(both, self.shape) then
@@ -446,6 +461,8 @@ local function set(self, other)
   if Tensor.is_plain(self) and source.dtype == self.dtype then
     scatter(self, source)
   else
+    -- A kernel reads and writes in any order.
+    if may_overlap(self, source) then source = other:copy():expand(self.shape) end
     Tensor.ops.copy_on_device(self, source)
   end
   return nil

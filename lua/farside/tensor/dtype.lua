@@ -109,17 +109,22 @@ end
 
 local function read_bool(pointer, i) return pointer[i] ~= 0 end
 
+--- What a float is made of as a number, or nil.
+local function number_of(value)
+  if type(value) == 'number' then return value end
+  return (ffi.istype(int64, value) or ffi.istype(uint64, value)) and tonumber(value) or nil
+end
+
 local function write_float(pointer, i, value)
-  if type(value) ~= 'number' then
-    if not (ffi.istype(int64, value) or ffi.istype(uint64, value)) then return 'a number' end
-    value = tonumber(value)
-  end
+  value = number_of(value)
+  if not value then return 'a number' end
   pointer[i] = value
 end
 
 local function write_by(convert)
   return function(pointer, i, value)
-    if type(value) ~= 'number' then return 'a number' end
+    value = number_of(value)
+    if not value then return 'a number' end
     pointer[i] = convert(value)
   end
 end

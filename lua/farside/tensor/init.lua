@@ -149,9 +149,15 @@ end
 
 -- From values ---------------------------------------------------------------------------------------------------------
 
---- The type that the elements of a nested list have without being told.
+local function is_list(value)
+  return type(value) == 'table' and not Tensor.is(value)
+end
+
+--- The type that the elements of a nested list have without being told. One that is deeper than shapes are is left to be refused.
 local function guess_dtype(value)
-  while type(value) == 'table' do value = value[1] end
+  for _ = 1, shapes.MAX_RANK do
+    if is_list(value) then value = value[1] end
+  end
   if type(value) == 'boolean' then return 'bool' end
   if type(value) == 'cdata' then return 'i64' end
   return DEFAULT
@@ -160,7 +166,7 @@ end
 --- The shape of a nested list, by its first elements.
 local function shape_of(value)
   local shape = {}
-  while type(value) == 'table' do
+  while is_list(value) and #shape <= shapes.MAX_RANK do
     shape[#shape + 1] = #value
     value = value[1]
   end
@@ -170,8 +176,8 @@ end
 --- Writes the elements of a nested list; returns nil or what is wrong, with its path.
 local function write_nested(made, data, list, axis, at, path)
   local size = made.shape[axis]
-  if type(list) ~= 'table' or #list ~= size then
-    local got = type(list) == 'table' and ('a list of %d'):format(#list) or check.describe(list)
+  if not is_list(list) or #list ~= size then
+    local got = is_list(list) and ('a list of %d'):format(#list) or check.describe(list)
     return nil, ('value%s: expected a list of %d elements, got %s'):format(path, size, got)
   end
   local write = made._dtype.write

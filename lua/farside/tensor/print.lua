@@ -8,8 +8,9 @@ local MANY = 200  -- elements of a tensor that is not shown whole
 local EDGE = 3
 local DIGITS = '%.6g'
 
-local function text_of(value)
-  if type(value) == 'number' then return (DIGITS:format(value)) end
+--- An element's text: of integers all digits.
+local function text_of(self, value)
+  if type(value) == 'number' then return ((self._dtype.kind == 'integer' and '%.0f' or DIGITS):format(value)) end
   return (tostring(value):gsub('U?LL$', ''))
 end
 
@@ -44,7 +45,7 @@ local function nothing() end
 --- How wide the widest element is.
 local function width_of(self, pointer, is_short)
   local width = 0
-  local function visit(value) width = math.max(width, #text_of(value)) end
+  local function visit(value) width = math.max(width, #text_of(self, value)) end
   walk(self, pointer, { is_short = is_short, visit = visit, open = nothing, close = nothing, between = nothing,
     skip = nothing }, 1, self._offset)
   return width
@@ -65,7 +66,7 @@ function M.elements(self)
     end,
     skip = function() put '...' end,
     visit = function(value)
-      local text = text_of(value)
+      local text = text_of(self, value)
       put((' '):rep(width - #text) .. text)
     end,
   }, 1, self._offset)
