@@ -34,6 +34,8 @@ struct listener {
   uv_poll_t poll;
   char path[ADDRESS_SIZE], lock_path[LOCK_PATH];
   int fd, lock, reserve;
+  dev_t device;  // with `inode`: the socket's file
+  ino_t inode;
   int limit;  // descriptors from here on are the reserve
   bool started;
   int64_t paused_until;  // 0: it is not
@@ -47,10 +49,28 @@ static int fail(int error, char *why, size_t size, const char *what, const char 
 
 // ---- the lock ----
 
+enum { HOLDER = 24 };  // bytes of a pid in decimal, with newline and zero
+
 static pid_t read_holder(int fd) {
-  char text[24] = "";
+  char text[HOLDER] = "";
   ssize_t size = pread(fd, text, sizeof text - 1, 0);
   return size > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
+}
+
+// What is no lock is left as it is: --listen may name a path beside which a file of that name has
+// another meaning. A router that was killed between two writes has left an empty one.
+static int check_lock(const struct listener *listener, char *why, size_t size) {
+  char text[HOLDER + 1] = "";
+  struct stat status;
+  bool is_file = !fstat(listener->lock, &status) && S_ISREG(status.st_mode);
+  ssize_t length = is_file ? pread(listener->lock, text, HOLDER, 0) : -1;
+  size_t digits = strspn(text, "0123456789");
+  if (length == 0 || (length > 1 && digits + 1 == (size_t)length && text[digits] == '\n')) return 0;
+  snprintf(why, size,
+           "the lock %s is expected to hold the number of a process, and holds something else; "
+           "listen at another path, or remove it",
+           listener->lock_path);
+  return -EEXIST;
 }
 
 // Whether the file of that name is still the one that was opened: who gives a lock back removes it.
@@ -88,6 +108,24 @@ static int write_holder(struct listener *listener, char *why, size_t size) {
 
 // ---- the socket ----
 
+// To connect to a file that is no socket fails in the same way as to a socket that nobody listens
+// on, which is removed.
+static int check_path(const char *path, char *why, size_t size) {
+  struct stat status;
+  size_t length = strlen(path);
+  if (length >= ADDRESS_SIZE) {
+    snprintf(why, size, "the path of a socket is expected to have at most %d bytes, got %zu: %s",
+             ADDRESS_SIZE - 1, length, path);
+    return -ENAMETOOLONG;
+  }
+  if (lstat(path, &status) || S_ISSOCK(status.st_mode)) return 0;
+  snprintf(why, size,
+           "%s is expected to be a socket or nothing, and is something else; listen at another "
+           "path, or remove it",
+           path);
+  return -EEXIST;
+}
+
 // Under the lock nobody else may remove it or put another one there.
 static int remove_stale(struct listener *listener, char *why, size_t size) {
   int fd = address_connect(listener->path, kProbe, why, size);
@@ -111,7 +149,22 @@ static int open_socket(struct listener *listener, char *why, size_t size) {
       bind(listener->fd, (const struct sockaddr *)&address, sizeof address) ||
       listen(listener->fd, BACKLOG))
     return fail(-errno, why, size, "the socket cannot be opened:", listener->path);
+  struct stat status;
+  if (stat(listener->path, &status))
+    return fail(-errno, why, size, "the socket cannot be looked at:", listener->path);
+  listener->device = status.st_dev;
+  listener->inode = status.st_ino;
   return 0;
+}
+
+// Whoever has removed them from under this router may have let another one take their place. The
+// inodes are not used anew while this process has both open.
+static void remove_own(const struct listener *listener) {
+  struct stat status;
+  bool is_own = !lstat(listener->path, &status) && status.st_dev == listener->device &&
+                status.st_ino == listener->inode;
+  if (is_own) unlink(listener->path);
+  if (is_current(listener->lock, listener->lock_path)) unlink(listener->lock_path);
 }
 
 static void free_all(struct listener *listener) {
@@ -122,14 +175,17 @@ static void free_all(struct listener *listener) {
 }
 
 int listener_open(struct listener **out, const char *path, pid_t *holder, char *why, size_t size) {
+  *holder = 0;
+  int error = check_path(path, why, size);
+  if (error) return error;
   struct listener *listener = xcalloc(1, sizeof *listener);
   listener->fd = listener->lock = listener->reserve = -1;
-  *holder = 0;
   snprintf(listener->path, sizeof listener->path, "%s", path);
   size_t length = strlen(listener->path);
   if (length > 5 && !strcmp(listener->path + length - 5, ".sock")) length -= 5;
   snprintf(listener->lock_path, LOCK_PATH, "%.*s.lock", (int)length, listener->path);
-  int error = take_lock(listener, holder, why, size);
+  error = take_lock(listener, holder, why, size);
+  if (!error) error = check_lock(listener, why, size);
   if (!error) error = write_holder(listener, why, size);
   if (!error) error = remove_stale(listener, why, size);
   if (!error) error = open_socket(listener, why, size);
@@ -236,8 +292,7 @@ static void on_closed(uv_handle_t *handle) {
 
 void listener_close(struct listener *listener) {
   if (!listener) return;
-  unlink(listener->path);
-  unlink(listener->lock_path);
+  remove_own(listener);
   // Not before the socket's file is gone: who takes the lock then finds no other one there.
   close(listener->lock);
   listener->lock = -1;

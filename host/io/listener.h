@@ -24,7 +24,8 @@ struct listener_events {
   void *owner;
 };
 
-/// Takes the lock and the socket `path`. Nobody is let in before listener_start. -EADDRINUSE:
+/// Takes the lock and the socket `path`. Nobody is let in before listener_start. What lies there and
+/// is no socket, or no lock, is left as it is: -EEXIST. -EADDRINUSE:
 /// another process, `*holder` (0: not known), listens there; other negative errnos. A sentence is in
 /// `why`.
 int listener_open(struct listener **listener, const char *path, pid_t *holder, char *why,
@@ -37,8 +38,8 @@ int listener_start(struct listener *listener, uv_loop_t *loop,
 int64_t listener_deadline(const struct listener *listener);
 void listener_tick(struct listener *listener, int64_t now);
 
-/// Removes the socket and gives the lock back; memory goes when the loop has turned. NULL is
-/// allowed.
+/// Removes the socket, if it is still this one's, and gives the lock back; memory goes when the loop
+/// has turned. NULL is allowed.
 void listener_close(struct listener *listener);
 
 /// Lets this process have as many descriptors as it may.
