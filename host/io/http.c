@@ -16,13 +16,16 @@
 #include "../core/limits.h"
 #include "../core/memory.h"
 #include "http_request.h"
+#include "listener.h"
 #include "loop.h"
 #include "wait.h"
 
 static const int64_t kPatience = 5 * NANOSECONDS_PER_SECOND;
 static const int64_t kLinger = NANOSECONDS_PER_SECOND;
+// Nobody more is taken from a loopback port; they wait in its backlog.
+static const int64_t kPause = 100 * NANOSECONDS_PER_MILLISECOND;
 
-enum { CONNECTIONS = 64, BACKLOG = 16, TURN = 16, LISTENERS = 2 };
+enum { CONNECTIONS = 64, REFUSALS = 16, BACKLOG = 16, TURN = 16, LISTENERS = 2 };
 
 enum stage {
   READS,   // the request
@@ -54,6 +57,7 @@ struct http {
   struct visitor *first;
   struct listening *listening[LISTENERS];
   uint32_t count, listeners;
+  int64_t paused_until;  // 0: the loopback ports are looked at
   bool closing;
   uint32_t handles;  // not closed yet
 };
@@ -224,34 +228,46 @@ void http_accept(struct http *http, int fd) {
     await(visitor, UV_READABLE);
 }
 
-int64_t http_turn(struct http *http, int64_t now) {
-  int64_t next = INT64_MAX;
-  for (struct visitor *visitor = http->first, *following; visitor; visitor = following) {
-    following = visitor->next;
-    bool is_late = now >= visitor->until;
-    if (is_late && visitor->stage == READS && !begin_answer(visitor, 408)) continue;
-    if (is_late && now >= visitor->until)
-      end(visitor);
-    else if (visitor->until < next)
-      next = visitor->until;
-  }
-  return next;
-}
-
 uint32_t http_count(const struct http *http) {
   return http->count;
 }
 
 // ---- loopback ----
 
+static void pause_listening(struct http *http) {
+  for (uint32_t i = 0; i < http->listeners; i++) uv_poll_stop(&http->listening[i]->poll);
+  http->paused_until = wait_now() + kPause;
+  loop_stir(http->loop);
+}
+
+// Any user of this machine may connect, as often as he likes: that must not take the descriptors
+// that clients and workers need.
+static bool has_room(const struct http *http) {
+  uint32_t most = (uint32_t)listener_descriptors() / 4;
+  return http->count < (most < CONNECTIONS + REFUSALS ? most : CONNECTIONS + REFUSALS);
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events) {
   struct listening *listening = poll->data;
   (void)status, (void)events;
   for (int i = 0; i < TURN; i++) {
-    int fd = accept4(listening->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = -1;
+    if (has_room(listening->http))
+      fd = accept4(listening->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    else
+      errno = EMFILE;
+    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (fd < 0 && errno != EAGAIN) pause_listening(listening->http);
     if (fd < 0) return;
     http_accept(listening->http, fd);
   }
+}
+
+static void listen_again(struct http *http) {
+  http->paused_until = 0;
+  for (uint32_t i = 0; i < http->listeners; i++)
+    uv_poll_start(&http->listening[i]->poll, UV_READABLE, on_connection);
+  loop_stir(http->loop);
 }
 
 static void on_listening_closed(uv_handle_t *handle) {
@@ -344,7 +360,22 @@ int http_listen(struct http *http, const char *text, uint16_t *port, char *why, 
   return 0;
 }
 
-// ---- life ----
+// ---- turns and life ----
+
+int64_t http_turn(struct http *http, int64_t now) {
+  if (http->paused_until && now >= http->paused_until) listen_again(http);
+  int64_t next = http->paused_until ? http->paused_until : INT64_MAX;
+  for (struct visitor *visitor = http->first, *following; visitor; visitor = following) {
+    following = visitor->next;
+    bool is_late = now >= visitor->until;
+    if (is_late && visitor->stage == READS && !begin_answer(visitor, 408)) continue;
+    if (is_late && now >= visitor->until)
+      end(visitor);
+    else if (visitor->until < next)
+      next = visitor->until;
+  }
+  return next;
+}
 
 struct http *http_open(struct loop *loop, const struct http_pages *pages) {
   struct http *http = xcalloc(1, sizeof *http);

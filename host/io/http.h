@@ -3,7 +3,8 @@
 // loopback address where that was asked for.
 //
 // A request has HTTP_REQUEST_SIZE bytes and 5 s, its answer 5 s more; there are 64 connections at
-// most, beyond which the answer is 503 at once. With the loop's baton.
+// most, beyond which the answer is 503 at once; beyond 80, or a quarter of the descriptors that the
+// router may have, who comes to a loopback address waits. With the loop's baton.
 #pragma once
 
 #include <stdbool.h>

@@ -266,8 +266,7 @@ void listener_raise_limit(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// What the process may have, less the reserve; half of it where that is very little.
-static int descriptor_limit(void) {
+int listener_descriptors(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT32_MAX) return INT32_MAX;
   int count = (int)limit.rlim_cur;
@@ -280,7 +279,7 @@ int listener_start(struct listener *listener, uv_loop_t *loop,
   if (error) return error;
   listener->poll.data = listener;
   listener->events = *events;
-  listener->limit = descriptor_limit();
+  listener->limit = listener_descriptors();
   listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
   listener->started = true;
   return uv_poll_start(&listener->poll, UV_READABLE, on_readable);

@@ -44,3 +44,7 @@ void listener_close(struct listener *listener);
 
 /// Lets this process have as many descriptors as it may.
 void listener_raise_limit(void);
+
+/// How many descriptors this process may have, less the reserve; half of them where that is very
+/// little.
+int listener_descriptors(void);

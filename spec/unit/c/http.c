@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ struct site {
   int64_t ahead;  // of the clock
   size_t size;    // of the page
   bool sick;
+  uint32_t turns;
 };
 
 static void on_metrics(void *owner, struct buffer *out) {
@@ -37,6 +39,7 @@ static bool on_healthy(void *owner, const char **text) {
 
 static int64_t on_turn(void *owner, int64_t now) {
   struct site *site = owner;
+  site->turns++;
   http_turn(site->http, now + site->ahead);
   return now + NANOSECONDS_PER_MILLISECOND;
 }
@@ -268,6 +271,68 @@ static void loopback(void) {
   site_close(&site);
 }
 
+static int knock(uint16_t port) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  EXPECT(fd >= 0);
+  EXPECT(!connect(fd, (struct sockaddr *)&address, sizeof address) || errno == EINPROGRESS);
+  return fd;
+}
+
+static void go_on(struct site *site, int64_t milliseconds) {
+  int64_t until = wait_now() + milliseconds * NANOSECONDS_PER_MILLISECOND;
+  while (wait_now() < until) loop_wait(site->loop, until);
+}
+
+// Anybody of this machine may connect there, other users too.
+static void rush(void) {
+  struct site site;
+  uint16_t port;
+  char why[300];
+  int fds[200];
+  site_open(&site);
+  EXPECT_EQUAL(0, http_listen(site.http, "127.0.0.1:0", &port, why, sizeof why));
+  for (size_t i = 0; i < 200; i++) {
+    fds[i] = knock(port);
+    loop_wait(site.loop, wait_now());
+    EXPECT(http_count(site.http) <= 80);
+  }
+  for (size_t i = 0; i < 200; i++) close(fds[i]);
+  while (http_count(site.http)) go_on(&site, 1);
+  int fd = knock(port);
+  say(&site, fd, "GET /metrics HTTP/1.1\r\n\r\n");
+  char *text = hear(&site, fd);
+  EXPECT(strstr(text, "a_total"));
+  free(text);
+  site_close(&site);
+}
+
+static void no_descriptors(void) {
+  struct site site;
+  uint16_t port;
+  char why[300];
+  struct rlimit before, limit;
+  site_open(&site);
+  EXPECT_EQUAL(0, http_listen(site.http, "127.0.0.1:0", &port, why, sizeof why));
+  int fd = knock(port);
+  EXPECT(!getrlimit(RLIMIT_NOFILE, &before));
+  limit = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = before.rlim_max};
+  EXPECT(!setrlimit(RLIMIT_NOFILE, &limit));
+  site.turns = 0;
+  int64_t begun = wait_now();
+  go_on(&site, 300);
+  // One turn a millisecond is this check's own wish.
+  EXPECT(site.turns <= 4 * (wait_now() - begun) / NANOSECONDS_PER_MILLISECOND);
+  EXPECT_EQUAL(0, http_count(site.http));
+  EXPECT(!setrlimit(RLIMIT_NOFILE, &before));
+  say(&site, fd, "GET /metrics HTTP/1.1\r\n\r\n");
+  char *text = hear(&site, fd);
+  EXPECT(strstr(text, "a_total"));
+  free(text);
+  site_close(&site);
+}
+
 static void other_addresses(void) {
   static const char *const kOthers[] = {
       "0.0.0.0:9464",    "10.0.0.1:9464", "[::]:9464",   "9464",
@@ -294,6 +359,8 @@ static const struct check checks[] = {
     {"waits 5 s for a request and 5 s for its answer to be read", slow},
     {"has 64 connections and refuses further ones at once", crowd},
     {"listens on loopback", loopback},
+    {"takes few descriptors of a rush at loopback", rush},
+    {"rests while it has no descriptor for who comes", no_descriptors},
     {"listens nowhere else", other_addresses},
 };
 
