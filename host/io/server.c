@@ -308,8 +308,11 @@ int server_record(struct server *server, const char *path) {
 
 // ---- life ----
 
+// A file that may not become larger, the record or that of stderr, is an error to its writer, and
+// not the end of this process.
 static int open_signals(struct server *server) {
   sigset_t set;
+  signal(SIGXFSZ, SIG_IGN);
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);

@@ -54,4 +54,23 @@ describe('farside serve --record', function()
     local busy = tonumber(again.out:match('"busy_seconds":([%d.]+)'))
     assert.is_true(busy >= 0.1 and busy < 1, again.out)
   end)
+
+  it('goes on serving when its file may not become larger', function()
+    local script = host.script('deploy.lua', (DEPLOY:gsub('farside.sleep%(0.02%)', '')))
+    local client = host.script('client.lua', CLIENT:gsub('1, 5', '1, 3000'))
+    local path = host.folder() .. '/calls.csv'
+    local options = { env = { XDG_RUNTIME_DIR = host.folder() }, cwd = host.folder() }
+    local limited = { 'sh', '-c', 'ulimit -f 128; exec "$@"', 'sh', host.farside, 'serve', '--record', path, script }
+    local server = host.spawn(limited, options)
+    server:wait_for 'is served at unix:(%S+)'
+    for _ = 1, 2 do
+      local run = host.spawn({ host.farside, 'run', client }, options)
+      run:wait()
+      assert.equal(0, run.code, run.err)
+    end
+    server:kill(15)
+    assert.equal(0, server:wait().code, server.err)
+    assert.equal(64 * 1024, #read(path))
+    assert.truthy(server.err:find('cannot be written any more: File too large', 1, true), server.err)
+  end)
 end)
