@@ -363,7 +363,7 @@ int http_listen(struct http *http, const char *text, uint16_t *port, char *why, 
 // ---- turns and life ----
 
 int64_t http_turn(struct http *http, int64_t now) {
-  if (http->paused_until && now >= http->paused_until) listen_again(http);
+  if (http->paused_until && now >= http->paused_until && !http->closing) listen_again(http);
   int64_t next = http->paused_until ? http->paused_until : INT64_MAX;
   for (struct visitor *visitor = http->first, *following; visitor; visitor = following) {
     following = visitor->next;
