@@ -108,6 +108,7 @@ int spawn_process(const struct spawn *spawn, pid_t *pid, int *pidfd) {
   if (*pidfd >= 0) return 0;
   error = errno;
   kill(-*pid, SIGKILL);
-  waitpid(*pid, NULL, 0);
+  while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR) continue;
+  *pid = 0;  // it is nobody's now, or somebody else's
   return -error;
 }
