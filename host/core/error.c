@@ -87,18 +87,8 @@ void error_begin(struct error_writer *writer, enum error_name name, enum execute
   pack_text(add_key(writer, "where"), where);
 }
 
-// The size of the longest prefix of `limit` bytes at most that cuts no character. Text that is no
-// UTF-8 is cut anywhere.
-static size_t cut(const char *text, size_t size, size_t limit) {
-  if (size <= limit) return size;
-  size_t whole = scan_utf8((const unsigned char *)text, limit);
-  return limit - whole < 4 ? whole : limit;
-}
-
-// Strings that are no UTF-8 (a path may be none) travel as the same bytes, as values do.
-static void add_string(struct error_writer *writer, const char *key, const char *text,
-                       size_t size) {
-  struct buffer *buffer = add_key(writer, key);
+void error_pack(struct buffer *buffer, const char *text, size_t size, size_t limit) {
+  size = scan_cut((const unsigned char *)text, size, limit);
   if (scan_utf8((const unsigned char *)text, size) == size)
     pack_str(buffer, text, size);
   else
@@ -113,13 +103,13 @@ void error_message(struct error_writer *writer, const char *format, ...) {
   int length = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   if (length < 0) return;
-  add_string(writer, "message", text, cut(text, strlen(text), LIMIT_ERROR_MESSAGE));
+  error_pack(add_key(writer, "message"), text, strlen(text), LIMIT_ERROR_MESSAGE);
 }
 
 void error_string(struct error_writer *writer, const char *key, const char *value) {
   if (!value) return;
   size_t size = strnlen(value, LIMIT_ERROR_TRACEBACK + 1);
-  add_string(writer, key, value, cut(value, size, LIMIT_ERROR_TRACEBACK));
+  error_pack(add_key(writer, key), value, size, LIMIT_ERROR_TRACEBACK);
 }
 
 void error_number(struct error_writer *writer, const char *key, double value) {

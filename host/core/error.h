@@ -70,6 +70,9 @@ void error_begin(struct error_writer *writer, enum error_name name, enum execute
 void error_message(struct error_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void error_string(struct error_writer *writer, const char *key, const char *value);
+/// Packs a text as errors hold it, of `limit` bytes at most: one that is no UTF-8 (a path may be
+/// none) travels as the same bytes, as values do.
+void error_pack(struct buffer *buffer, const char *text, size_t size, size_t limit);
 void error_number(struct error_writer *writer, const char *key, double value);
 /// Adds "epoch", which life of which router it was, as the text of error_epoch_text; 0, not known:
 /// nothing.

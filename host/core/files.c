@@ -139,28 +139,13 @@ struct list {
   char names[NAMES];    // the first NAMED, in a sentence
 };
 
-// The size of the longest prefix of `limit` bytes at most that cuts no character. Text that is no
-// UTF-8 is cut anywhere.
-static size_t cut(const unsigned char *text, size_t size, size_t limit) {
-  if (size <= limit) return size;
-  size_t whole = scan_utf8(text, limit);
-  return limit - whole < 4 ? whole : limit;
-}
-
-static void pack_either(struct buffer *out, const char *text, size_t size) {
-  if (scan_utf8((const unsigned char *)text, size) == size)
-    pack_str(out, text, size);
-  else
-    pack_bin(out, text, size);
-}
-
 static void list_file(struct list *list, const struct file *file, const char *what) {
   char text[PATH + 32];
   if (list->count++ >= LISTED) return;
-  size_t size = cut(file->path, file->path_size, PATH);
+  size_t size = scan_cut(file->path, file->path_size, PATH);
   memcpy(text, file->path, size);
   size += (size_t)snprintf(text + size, sizeof text - size, " (%s)", what);
-  pack_either(&list->items, text, size);
+  error_pack(&list->items, text, size, sizeof text);
   if (list->count > NAMED) return;
   size_t at = strlen(list->names);
   snprintf(list->names + at, NAMES - at, "%s%s", at ? ", " : "", text);
@@ -236,7 +221,7 @@ static void pack_message(struct buffer *out, struct cursor value, const struct l
   if (list->count > NAMED) snprintf(others, sizeof others, " and %zu others", list->count - NAMED);
   snprintf(named, sizeof named, "%.*s%s%s%s%s", (int)at, text, list->count ? ": " : "", list->names,
            others, text + at);
-  pack_either(out, named, cut((unsigned char *)named, strlen(named), LIMIT_ERROR_MESSAGE));
+  error_pack(out, named, strlen(named), LIMIT_ERROR_MESSAGE);
 }
 
 static void pack_list(struct buffer *out, const struct list *list) {

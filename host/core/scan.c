@@ -106,6 +106,12 @@ size_t scan_utf8(const unsigned char *bytes, size_t size) {
   }
 }
 
+size_t scan_cut(const unsigned char *bytes, size_t size, size_t limit) {
+  if (size <= limit) return size;
+  size_t whole = scan_utf8(bytes, limit);
+  return limit - whole < 4 ? whole : limit;
+}
+
 // ---- one value ----
 
 static size_t bytes_left(const struct scan *scan) {

@@ -58,3 +58,7 @@ const char *scan_reason(int result);
 /// How many of the `size` bytes, from the first on, are whole characters of valid UTF-8; `size` if
 /// all are.
 size_t scan_utf8(const unsigned char *bytes, size_t size);
+
+/// The size of the longest prefix of `limit` bytes at most that cuts no character. Text that is no
+/// UTF-8 is cut anywhere.
+size_t scan_cut(const unsigned char *bytes, size_t size, size_t limit);
