@@ -2,30 +2,16 @@
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "../core/limits.h"
 #include "../io/cache.h"
-#include "../io/folder.h"
 
 static int push_error(lua_State *L, int error) {
   lua_pushnil(L);
   lua_pushstring(L, strerror(-error));
-  return 2;
-}
-
-// cache_folder(): its path, or nil and why there is none
-static int l_cache_folder(lua_State *L) {
-  char path[PATH_MAX], why[PATH_MAX + 200];
-  if (!folder_cache(path, sizeof path, why, sizeof why)) {
-    lua_pushstring(L, path);
-    return 1;
-  }
-  lua_pushnil(L);
-  lua_pushstring(L, why);
   return 2;
 }
 
@@ -91,13 +77,9 @@ static int l_cache_prune(lua_State *L) {
 
 void bind_cache(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"cache_folder", l_cache_folder},
-      {"cache_read", l_cache_read},
-      {"cache_write", l_cache_write},
-      {"cache_lock", l_cache_lock},
-      {"cache_unlock", l_cache_unlock},
-      {"cache_prune", l_cache_prune},
-      {NULL, NULL},
+      {"cache_read", l_cache_read},   {"cache_write", l_cache_write},
+      {"cache_lock", l_cache_lock},   {"cache_unlock", l_cache_unlock},
+      {"cache_prune", l_cache_prune}, {NULL, NULL},
   };
   luaL_register(L, NULL, functions);
 }

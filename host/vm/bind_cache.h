@@ -3,6 +3,6 @@
 
 #include <lua.h>
 
-/// Puts `cache_folder`, `cache_read`, `cache_write`, `cache_lock`, `cache_unlock` and `cache_prune`
-/// into the table on top of the stack.
+/// Puts `cache_read`, `cache_write`, `cache_lock`, `cache_unlock` and `cache_prune` into the table on
+/// top of the stack.
 void bind_cache(lua_State *L);

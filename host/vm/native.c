@@ -47,16 +47,26 @@ static int l_sha256(lua_State *L) {
   return 1;
 }
 
-// temporary_folder(): its path, or nil and why there is none
-static int l_temporary_folder(lua_State *L) {
+typedef int folder_function(char *path, size_t size, char *why, size_t why_size);
+
+// Path, or nil and why there is none.
+static int push_folder(lua_State *L, folder_function *folder) {
   char path[PATH_MAX], why[PATH_MAX + 200];
-  if (!folder_temporary(path, sizeof path, why, sizeof why)) {
+  if (!folder(path, sizeof path, why, sizeof why)) {
     lua_pushstring(L, path);
     return 1;
   }
   lua_pushnil(L);
   lua_pushstring(L, why);
   return 2;
+}
+
+static int l_cache_folder(lua_State *L) {
+  return push_folder(L, folder_cache);
+}
+
+static int l_temporary_folder(lua_State *L) {
+  return push_folder(L, folder_temporary);
 }
 
 static int l_open_refused(lua_State *L) {
@@ -70,6 +80,7 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
       {"usable_devices", l_usable_devices},
       {"is_terminal", l_is_terminal},
       {"sha256", l_sha256},
+      {"cache_folder", l_cache_folder},
       {"temporary_folder", l_temporary_folder},
       {NULL, NULL},
   };
