@@ -251,11 +251,11 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
   struct listening *listening = poll->data;
   (void)status, (void)events;
   for (int i = 0; i < TURN; i++) {
-    int fd = -1;
-    if (has_room(listening->http))
-      fd = accept4(listening->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    else
-      errno = EMFILE;
+    if (!has_room(listening->http)) {
+      pause_listening(listening->http);
+      return;
+    }
+    int fd = accept4(listening->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
     if (fd < 0 && errno != EAGAIN) pause_listening(listening->http);
     if (fd < 0) return;
