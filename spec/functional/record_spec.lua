@@ -1,5 +1,6 @@
 -- What a served router records is what the simulator reads.
 local host = require 'spec.support.host'
+local read_file = require 'farside.read_file'
 
 local DEPLOY = [[
 local farside = require 'farside'
@@ -20,13 +21,6 @@ for i = 1, 5 do assert(deploy.square(i) == i * i) end
 assert(not pcall(deploy.bad))
 ]]
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read('*a')
-  file:close()
-  return text
-end
-
 describe('farside serve --record', function()
   after_each(host.clean)
 
@@ -41,7 +35,7 @@ describe('farside serve --record', function()
     assert.equal(0, run.code, run.err)
     server:kill(15)
     server:wait()
-    local text = read(path)
+    local text = read_file(path)
     assert.equal('arrival,deployment,function,workload,service,wait,worker,outcome', text:match('^[^\n]*'))
     for i = 1, 5 do
       local service = text:match(('\n[%%d.]+,recorded,square,%d,([%%d.]+),[%%d.]+,0,ok\n'):format(10 * i))
@@ -70,7 +64,7 @@ describe('farside serve --record', function()
     end
     server:kill(15)
     assert.equal(0, server:wait().code, server.err)
-    assert.equal(64 * 1024, #read(path))
+    assert.equal(64 * 1024, #read_file(path))
     assert.truthy(server.err:find('cannot be written any more: File too large', 1, true), server.err)
   end)
 end)

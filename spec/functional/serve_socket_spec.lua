@@ -1,4 +1,5 @@
 local host = require 'spec.support.host'
+local read_file = require 'farside.read_file'
 
 local kDeploy = [[
 local app = require('farside').deployment { name = 'square' }
@@ -12,19 +13,6 @@ local function start(...)
   return host.spawn(command, { env = { XDG_RUNTIME_DIR = host.folder() }, cwd = host.folder() })
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
-
-local function read(path)
-  local file = io.open(path)
-  local text = file and file:read '*a'
-  if file then file:close() end
-  return text
-end
-
 -- That it does not listen there, and says so.
 local function expect_refused(path, words)
   local process = start('--listen', 'unix:' .. path)
@@ -36,34 +24,33 @@ describe('the socket of a served router', function()
   after_each(host.clean)
 
   it('is not put in the place of a file that is no socket', function()
-    local path = host.folder() .. '/notes'
-    write(path, 'of value')
+    local path = host.script('notes', 'of value')
     expect_refused(path, 'is expected to be a socket or nothing, and is something else')
-    assert.equal('of value', read(path))
-    assert.is_nil(read(path .. '.lock'))
+    assert.equal('of value', read_file(path))
+    assert.is_nil(read_file(path .. '.lock'))
   end)
 
   it('is not put in the place of a symbolic link', function()
     local path = host.folder() .. '/link'
-    write(path .. '.txt', 'of value')
+    host.script('link.txt', 'of value')
     os.execute(("ln -s link.txt '%s'"):format(path))
     expect_refused(path, 'is expected to be a socket or nothing, and is something else')
-    assert.equal('of value', read(path))
+    assert.equal('of value', read_file(path))
   end)
 
   it('has no lock that is a file of something else', function()
     local path = host.folder() .. '/flake'
-    write(path .. '.lock', '{ "nodes": {} }\n')
+    host.script('flake.lock', '{ "nodes": {} }\n')
     expect_refused(path .. '.sock', 'is expected to hold the number of a process')
-    assert.equal('{ "nodes": {} }\n', read(path .. '.lock'))
+    assert.equal('{ "nodes": {} }\n', read_file(path .. '.lock'))
   end)
 
   it('takes a lock over that a killed router has left', function()
     local path = host.folder() .. '/left'
-    write(path .. '.lock', '12345\n')
+    host.script('left.lock', '12345\n')
     local process = start('--listen', 'unix:' .. path .. '.sock')
     process:wait_for 'is (served) at'
-    assert.equal(process.pid .. '\n', read(path .. '.lock'))
+    assert.equal(process.pid .. '\n', read_file(path .. '.lock'))
   end)
 
   it('is not somewhere else when its path is too long', function()
@@ -81,11 +68,11 @@ describe('the socket of a served router', function()
     second:wait_for 'is (served) at'
     first:kill(15)
     assert.equal(0, first:wait().code)
-    assert.equal(second.pid .. '\n', read(lock))
+    assert.equal(second.pid .. '\n', read_file(lock))
     assert.equal(0, os.execute(("test -S '%s'"):format(path)))
     second:kill(15)
     assert.equal(0, second:wait().code)
-    assert.is_nil(read(lock))
+    assert.is_nil(read_file(lock))
     assert.not_equal(0, os.execute(("test -e '%s'"):format(path)))
   end)
 end)

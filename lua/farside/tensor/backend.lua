@@ -125,12 +125,12 @@ function Backend:settle_all(wait)
   for _, stream in pairs(streams) do wait(self, stream or nil) end
 end
 
----- Forgets a call that has ended.
+--- Forgets a call that has ended.
 function Backend:forget(call)
   if call then self._busy[call] = nil end
 end
 
--- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
+--- What opens a device; or nil, what is wrong and, if it is that there is no such device, the error of that.
 local function open(name)
   local index = name:match '^cuda:(%d+)$'
   local library, problem = libraries.open(index and 'cuda' or 'cpu')
