@@ -95,14 +95,14 @@ static bool walk_string(struct walk *walk, uint64_t size, bool is_text) {
   return true;
 }
 
-static bool is_text_then_map(const unsigned char *at, const unsigned char *end) {
-  bool is_text = at < end && ((*at >= 0xa0 && *at <= 0xbf) || (*at >= 0xd9 && *at <= 0xdb));
-  struct facts ignored = {0};
-  struct walk walk = {at, end, 0, &ignored};
-  if (!is_text || !walk_value(&walk) || walk.at == walk.end) return false;
-  at = walk.at;
+// A text, then a map, then nothing. Walks as far as it is so.
+static bool walk_object(struct walk *walk) {
+  const unsigned char *at = walk->at;
+  bool is_text = at < walk->end && ((*at >= 0xa0 && *at <= 0xbf) || (*at >= 0xd9 && *at <= 0xdb));
+  if (!is_text || !walk_value(walk) || walk->at == walk->end) return false;
+  at = walk->at;
   bool is_map = (*at >= 0x80 && *at <= 0x8f) || *at == 0xde || *at == 0xdf;
-  return is_map && walk_value(&walk) && walk.at == end;
+  return is_map && walk_value(walk) && walk->at == walk->end;
 }
 
 // The bytes that the elements of a tensor take: none where the content is none.
@@ -134,16 +134,11 @@ static bool walk_extension(struct walk *walk, uint64_t size) {
     facts->cost += 1024 + elements;
   } else if (type != EXT_OBJECT) {
     facts->has_bad_extension = true;
-  } else if (!is_text_then_map(content, walk->at)) {
-    facts->has_bad_object = true;
-    struct walk inner = {content, walk->at, walk->depth + 1, facts};
-    while (inner.at < inner.end && walk_value(&inner)) continue;
   } else {
     struct walk inner = {content, walk->at, walk->depth + 1, facts};
     facts->elements += 2;
     if (inner.depth > facts->depth) facts->depth = inner.depth;
-    walk_value(&inner);
-    walk_value(&inner);
+    if (!walk_object(&inner)) facts->has_bad_object = true;
   }
   return true;
 }

@@ -1,4 +1,5 @@
 --- Graphs, on the processor and on a made-up device: the processor's library under the name of a CUDA device.
+local collect = require 'spec.support.garbage'
 local Folder = require 'spec.support.folder'
 local backends = require 'farside.tensor.backend'
 local cuda = require 'farside.cuda'
@@ -89,8 +90,7 @@ describe('a graph', function()
         end
         local graph, y = capture()
         held.x = nil
-        collectgarbage()
-        collectgarbage()
+        collect()
         local others = {}
         for i = 1, 300 do others[i] = tensor.full({ 1000 }, 7, 'f32', device) end
         graph:replay()
@@ -107,8 +107,7 @@ describe('a graph', function()
           graph:replay()
           assert.is_true(tensor.memory(device).used >= before + 800000)
         end
-        collectgarbage()
-        collectgarbage()
+        collect()
         cuda.graph(function() end, device)
         assert.is_true(tensor.memory(device).used < before + 100000)
       end)
@@ -220,8 +219,7 @@ describe('a graph', function()
             stream:synchronize()
           end
         end
-        collectgarbage()
-        collectgarbage()
+        collect()
         cuda.graph(function() end, device)
         assert.is_true(tensor.memory(device).used <= before + 1024)
       end)
@@ -284,8 +282,7 @@ describe('a graph', function()
           return cuda.graph(function() kernels.scale { grid = 32, block = 32 } (y, x, 3, 1000) end, device)
         end
         local graph = capture()
-        collectgarbage()
-        collectgarbage()
+        collect()
         assert.is_false(collected)
         graph:replay()
         assert.equal(6000, y:sum():item())
@@ -330,8 +327,7 @@ describe('a graph', function()
     for i = 1, 4 do late[i] = make() end
     for _ = 1, 3 do make() end
     for _ = 1, 3 do
-      collectgarbage()
-      collectgarbage()
+      collect()
       make()
     end
     assert.is_true(freed >= 8, freed .. ' freed')

@@ -1,3 +1,4 @@
+local collect = require 'spec.support.garbage'
 local fake = require 'spec.support.fake_native'
 
 describe('a future', function()
@@ -75,8 +76,7 @@ describe('a future', function()
   it('is not kept when it is dropped', function()
     local weak = setmetatable({ square:spawn(5) }, { __mode = 'v' })
     farside.sleep(2)
-    collectgarbage()
-    collectgarbage()
+    collect()
     assert.is_nil(weak[1])
     assert.equal(0, native.handle:done())
   end)
@@ -241,8 +241,7 @@ local function both_ways(farside, func)
 end
 
 local function collected(weak)
-  collectgarbage()
-  collectgarbage()
+  collect()
   return next(weak) == nil
 end
 

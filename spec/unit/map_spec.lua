@@ -1,3 +1,4 @@
+local collect = require 'spec.support.garbage'
 local fake = require 'spec.support.fake_native'
 
 local SCRIPT = [[
@@ -269,8 +270,7 @@ describe('a map', function()
       if i == 1 then break end
     end
     assert.same({}, native.cancelled)
-    collectgarbage()
-    collectgarbage()
+    collect()
     farside.sleep(0)
     assert.same({ 2, 3 }, native.cancelled)
   end)
@@ -284,11 +284,9 @@ describe('a map', function()
         if round == 1 and i == 1 then break end
       end
     end
-    collectgarbage()
-    collectgarbage()
+    collect()
     farside.sleep(5)
-    collectgarbage()
-    collectgarbage()
+    collect()
     assert.is_nil(next(weak))
   end)
 

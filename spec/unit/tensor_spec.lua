@@ -1,3 +1,4 @@
+local collect = require 'spec.support.garbage'
 local ffi = require 'ffi'
 local tensor = require 'farside.tensor'
 
@@ -282,8 +283,7 @@ end)
 
 describe('the memory of tensors', function()
   it('is used again when a tensor is garbage', function()
-    collectgarbage()
-    collectgarbage()
+    collect()
     local before = tensor.memory()
     local made = tensor.zeros { 1000, 1000 }
     local address = tonumber(ffi.cast('uintptr_t', made:data()))
