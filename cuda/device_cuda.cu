@@ -197,9 +197,12 @@ int device_event_elapsed(float *milliseconds, void *start, void *stop) {
   return static_cast<int>(cudaEventElapsedTime(milliseconds, event_of(start), event_of(stop)));
 }
 
+// Relaxed: others of the thread go on meanwhile on streams of their own, where they query events
+// and take and free pinned memory, and cuBLASLt may be opened. No other mode allows that to this
+// thread, and what is refused ends the capture. Streams of ours do not wait for the default one, so
+// nothing of it becomes a part of the graph.
 int device_capture_begin(void *stream) {
-  return static_cast<int>(
-      cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+  return static_cast<int>(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeRelaxed));
 }
 
 int device_capture_end(void *stream, void **graph) {

@@ -6,8 +6,7 @@
 --
 -- While it is written down nothing is computed, so the function cannot look at elements of what it makes, and all goes to the
 -- graph's own stream: no other one can be used, nor an event recorded, nor another graph replayed. The graph keeps
--- every tensor that its launches use. The function had better not wait: others of this worker go on meanwhile, on their own
--- streams, and a GPU refuses them what CUDA forbids beside a capture on the same thread, to take pinned memory for one.
+-- every tensor that its launches use. The function may wait: others of this worker go on meanwhile, on their own streams.
 local Stream = require 'farside.cuda.stream'
 local backends = require 'farside.tensor.backend'
 local check = require 'farside.check'
