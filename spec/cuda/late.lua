@@ -38,6 +38,11 @@ function M.new(real, dice)
     return streams[key]
   end
 
+  -- A GPU refuses it, and ends the capture.
+  local function check_not_captured(stream)
+    assert(not captures[number_of(stream)], 'a stream is asked or waited for while a graph is captured on it')
+  end
+
   local function put(stream, item)
     local captured = captures[number_of(stream)]
     if captured then
@@ -165,12 +170,14 @@ function M.new(real, dice)
   function library.device_event_free() return 0 end
 
   function library.device_event_record(event, stream)
+    check_not_captured(stream)
     local record = { queue = queue_of(stream) }
     events[number_of(event)] = record
     return put(stream, { event = record })
   end
 
   library.device_stream_wait = later(function(stream, event)
+    check_not_captured(stream)
     return put(stream, { after = events[number_of(event)] })
   end)
 
@@ -180,10 +187,12 @@ function M.new(real, dice)
   end
 
   function library.device_stream_synchronize(stream)
+    check_not_captured(stream)
     return until_done(queue_of(stream), function() return is_empty(stream) end)
   end
 
   function library.device_stream_query(stream, done)
+    check_not_captured(stream)
     done[0] = is_empty(stream) and 1 or 0
     return 0
   end
@@ -200,6 +209,7 @@ function M.new(real, dice)
   end
 
   function library.device_synchronize()
+    assert(next(captures) == nil, 'a device is waited for while a graph is captured')
     self.finish()
     return 0
   end

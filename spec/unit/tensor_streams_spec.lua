@@ -215,6 +215,35 @@ describe('tensors of a graph', function()
     check(data, 1000, 16)
   end)
 
+  it('are captured beside others, who wait, take memory and give it back meanwhile', function()
+    local made, graph, y
+    for _ = 1, 3 do capture() end  -- whose stream is the next one's, and x was used there
+    local function write()
+      local first = x * 3
+      made = first
+      coroutine.yield()
+      made, first = nil, nil -- luacheck: ignore
+      collectgarbage()
+      return x * 3 + 1
+    end
+    local thread = coroutine.create(function() graph, y = cuda.graph(write, DEVICE) end)
+    assert(coroutine.resume(thread))
+    local seen = on(world, 3, {}, function() return made + 1 end)
+    for _ = 1, 4 do make_others() end
+    cuda.synchronize(DEVICE)
+    tensor.trim(DEVICE)
+    assert.equal(103, make_others()[3]:to('cpu')[1])
+    made = nil
+    assert(coroutine.resume(thread))
+    cuda.synchronize(DEVICE)
+    local data = y:data()
+    on(world, 2, {}, function() graph:replay() end)
+    world.device.put(world.streams[2], function() check(data, 1000, 16) end)
+    library.device_stream_synchronize(world.streams[2])
+    check(data, 1000, 16)
+    assert.equal(1000, seen:count())
+  end)
+
   it('give it to others when the graph is garbage, behind its last replay', function()
     local graph, y = capture()
     on(world, 2, {}, function() graph:replay() end)

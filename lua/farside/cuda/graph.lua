@@ -76,7 +76,8 @@ function Graph.new(func, device)
   if type(func) ~= 'function' then misuse('cuda.graph: expected a function, got %s', check.describe(func)) end
   local name, problem = backends.device(device or backends.preferred())
   if not name then misuse('cuda.graph: %s', problem) end
-  local backend, stream = backends.of(name), Stream.new(name)
+  local backend = backends.of(name)
+  local stream = Stream.for_capture(backend)
   local handle = stream._handle
   free_garbage()
   backend:choose()

@@ -28,8 +28,7 @@ end
 
 -- Memory of tensors belongs to the stream on which they were made, and may go back to it when the stream is garbage: no
 -- stream is ever ended, the next one that is asked for gets it.
-local function take_handle(backend)
-  local spare = backend.spare_streams
+local function take_handle(backend, spare)
   local handle = spare[#spare]
   if handle then
     spare[#spare] = nil
@@ -40,20 +39,31 @@ local function take_handle(backend)
   return place[0]
 end
 
+local function new(backend, spare)
+  local handle = take_handle(backend, spare)
+  return setmetatable({
+    device = backend.name,
+    _backend = backend,
+    _handle = handle,
+    _guard = ffi.gc(ffi.new 'uint8_t[1]', function() spare[#spare + 1] = handle end),
+  }, Stream)
+end
+
 --- Makes a stream of a device; without a name of the first GPU, or of the processor where there is none.
 ---@param device string? 'cuda:0'
 function Stream.new(device)
   local name, problem = backends.device(device or backends.preferred())
   if not name then misuse('cuda.stream: %s', problem) end
   local backend = backends.of(name)
-  local handle = take_handle(backend)
-  local spare = backend.spare_streams
-  return setmetatable({
-    device = name,
-    _backend = backend,
-    _handle = handle,
-    _guard = ffi.gc(ffi.new 'uint8_t[1]', function() spare[#spare + 1] = handle end),
-  }, Stream)
+  return new(backend, backend.spare_streams)
+end
+
+--- Makes one on which a graph is captured, apart from those that are given work: what has been there before may still be waited
+-- for in the midst of a capture, which that would end.
+function Stream.for_capture(backend)
+  local stream = new(backend, backend.spare_captures)
+  backend:is_for_captures(stream._handle)
+  return stream
 end
 
 --- `later` (void *) goes on when what `earlier` was given so far is done.

@@ -27,8 +27,10 @@ local function new_backend(name, kind, index, library)
     index = index,
     library = library,
     spare_streams = {},  -- for the next that are asked for
+    spare_captures = {},
     spare_events = {},
     _streams = nil,      -- by coroutine, where one uses another stream than the device's own; nil: none does
+    _captures = {},      -- by their addresses, streams on which graphs are captured and nothing else
     _is_used = false,    -- it has worked
     -- For each call (its sequence, or an owner of the above) the streams that it gave something since it was settled, by their
     -- addresses, where the device's own one is `false`; and how often it did.
@@ -76,18 +78,23 @@ local function new_busy(self, owner)
   return busy
 end
 
+--- Tells of a stream (void *) that graphs are captured on it and nothing else: it never has anything to do, and while one is
+-- captured whoever asks it or waits for it would end that.
+function Backend:is_for_captures(stream)
+  self._captures[tonumber(ffi.cast('uintptr_t', stream))] = true
+end
+
 --- Makes the device the current one of this thread and returns the stream on which work is about to be put.
 function Backend:enter()
   if self.kind ~= 'cuda' then return self:own_stream() end
   self:choose()
-  local stream, owner = self:own_stream(), owner_of(said.call_of(running()))
+  local stream = self:own_stream()
+  local key = stream == nil and 0 or tonumber(ffi.cast('uintptr_t', stream))
+  if self._captures[key] then return stream end
+  local owner = owner_of(said.call_of(running()))
   local busy = self._busy[owner] or new_busy(self, owner)
   busy.given = busy.given + 1
-  if stream == nil then
-    busy.streams[0] = false
-  else
-    busy.streams[tonumber(ffi.cast('uintptr_t', stream))] = stream
-  end
+  busy.streams[key] = stream or false
   return stream
 end
 

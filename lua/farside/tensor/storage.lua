@@ -118,9 +118,9 @@ end
 
 jit.off(hand_over)  -- as Pool.trim is
 
---- What is made while a graph is captured on `stream`. The memory is taken on the device's own stream: what a stream that is
--- being captured is asked for would be a part of the graph.
-local function new_apart_pool(backend, stream, state)
+--- What is made while a graph is captured. The memory is taken on the device's own stream: what a stream that is being captured
+-- is asked for would be a part of the graph. Nor may that wait for others: who has used a block meanwhile is waited for by replays.
+local function new_apart_pool(backend, state)
   local library, place = backend.library, new_place()
   return Pool.new({
     keep = math.huge,
@@ -130,9 +130,10 @@ local function new_apart_pool(backend, stream, state)
     end,
     free = function(_, block) hand_over(backend, block, state.used_on) end,
     wait = function(others)
-      if state.is_open then order(backend, others, stream) end
+      if not state.is_open then return end
+      for key, other in pairs(others) do state.behind[key] = other end
     end,
-    make_room = function() end,  -- would have to wait for the device, which a capture forbids
+    make_room = function() M.trim(backend.name) end,
     is_kept = true,
   }, counts_of(backend.name))
 end
@@ -200,10 +201,14 @@ function M.pinned(device, bytes)
   return take(pool_of(device, 'pinned', new_pinned_pool, backend), nil, 'cpu', bytes)
 end
 
---- Notes that a stream is given work with the storage, if it is not the one that it belongs to.
+--- Notes that a stream is given work with the storage, if it is not the one that it belongs to. What is captured is no work of
+-- that stream but of those on which the graph is replayed: M.replayed tells of it.
 function M.touch(storage, stream)
   local key, capture = number_of(stream), own_capture()
-  if capture and capture.key == key and not storage.is_apart then capture.kept[storage] = true end
+  if capture and capture.key == key then
+    if not storage.is_apart then capture.kept[storage] = true end
+    return
+  end
   if storage.used_on and storage.stream ~= key then storage.used_on[key] = stream or false end
 end
 
@@ -224,9 +229,9 @@ end
 ---@return table keeper
 ---@return any result of the function
 function M.apart(backend, stream, func, ...)
-  local key, state = number_of(stream), { used_on = {}, is_open = true }
+  local key, state = number_of(stream), { used_on = {}, behind = { [0] = false }, is_open = true }
   local before = pool_of(backend.name, key, new_stream_pool, backend, stream)
-  local pool = new_apart_pool(backend, stream, state)
+  local pool = new_apart_pool(backend, state)
   pool.is_apart, pool.before = true, before
   pools[backend.name][key] = pool
   local ok, result = pcall(func, ...)
@@ -235,7 +240,7 @@ function M.apart(backend, stream, func, ...)
     pool:close()
     error(result, 0)
   end
-  return { backend = backend, used_on = state.used_on, guard = pool:guard() }, result
+  return { backend = backend, used_on = state.used_on, behind = state.behind, guard = pool:guard() }, result
 end
 
 local function call_apart(backend, stream, func)
@@ -269,12 +274,18 @@ function M.abandoned(backend, stream)
 end
 
 --- Notes that a graph with the memory of a keeper is about to be replayed on a stream, which gets there behind the stream on
--- which the memory was taken.
+-- which the memory was taken, and those that have used it before it was captured to its end.
 function M.replayed(keeper, stream)
   for storage in pairs(keeper.kept or {}) do M.touch(storage, stream) end
   if not keeper.used_on then return end
   local key = number_of(stream)
-  if key ~= 0 and keeper.used_on[key] == nil then order(keeper.backend, { false }, stream) end
+  if keeper.used_on[key] == nil then
+    local others = {}
+    for other, handle in pairs(keeper.behind) do
+      if other ~= key then others[other] = handle end
+    end
+    order(keeper.backend, others, stream)
+  end
   keeper.used_on[key] = stream or false
 end
 
@@ -304,6 +315,17 @@ local function each_pool(device, visit)
   end
 end
 
+--- Waits for the streams of a device. While a graph is captured it cannot be waited for as a whole.
+local function synchronize(backend)
+  local library = backend.library
+  if open == 0 then return backend:check(library.device_synchronize(), 'waiting for the device') end
+  for key, pool in pairs(pools[backend.name]) do
+    if key ~= 'pinned' and not pool.is_apart then
+      backend:check(library.device_stream_synchronize(ffi.cast('void *', key)), 'waiting for a stream')
+    end
+  end
+end
+
 --- Gives memory that waits for the next tensor back to the system. What is a device's goes there when its streams have come
 -- to where it was given back.
 function M.trim(device)
@@ -311,7 +333,7 @@ function M.trim(device)
   local backend = device ~= 'cpu' and pools[device] and backends.of(device)
   if not backend then return end
   backend:choose()
-  backend:check(backend.library.device_synchronize(), 'waiting for the device')
+  synchronize(backend)
   backend:check(backend.library.device_trim(0), 'giving memory back')
 end
 
