@@ -73,6 +73,16 @@ extern "C" __global__ void k(double *out, int64_t n, uint8_t m, size_t s, const 
     end)
   end
 
+  it("compiles what includes the toolkit's own headers", function()
+    if not compiler:compile('#include <cuda_fp16.h>', 'k.cu', 'sm_' .. newest, {}) then
+      pending 'the headers of the CUDA toolkit are not here'
+    end
+    for _, header in ipairs { 'cuda_bf16.h', 'mma.h', 'cuda_pipeline.h', 'cooperative_groups.h', 'cuda/atomic' } do
+      local code, log = compiler:compile(('#include <stdint.h>\n#include <%s>\n%s'):format(header, SAXPY), 'k.cu', 'sm_' .. newest, {})
+      assert(code, log)
+    end
+  end)
+
   it('is given macros', function()
     local source = 'extern "C" __global__ void k(int *x) { *x = N; }'
     assert.truthy(compiler:compile(source, 'k.cu', 'compute_' .. newest, { '-DN=1234567' }):find('1234567', 1, true))

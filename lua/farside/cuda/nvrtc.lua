@@ -22,7 +22,8 @@ int nvrtcGetCUBIN(void *program, char *cubin);
 
 local COMPILE_FAILED = 6  -- NVRTC_ERROR_COMPILATION
 
--- What a source may use without an #include, as simt_module.h has it on the processor.
+-- What a source may use without an #include, as simt_module.h has it on the processor. Integers of 64 bits are long long, as
+-- the toolkit's own headers have them where NVRTC reads these.
 M.PRELUDE = [[
 #pragma once
 typedef signed char int8_t;
@@ -31,11 +32,11 @@ typedef short int16_t;
 typedef unsigned short uint16_t;
 typedef int int32_t;
 typedef unsigned int uint32_t;
-typedef long int64_t;
-typedef unsigned long uint64_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
 typedef long ptrdiff_t;
-typedef long intptr_t;
-typedef unsigned long uintptr_t;
+typedef int64_t intptr_t;
+typedef uint64_t uintptr_t;
 #define INT_MAX 2147483647
 #define INT_MIN (-INT_MAX - 1)
 #define UINT_MAX 0xffffffffu
@@ -130,7 +131,7 @@ local function strings(list)
   return ffi.new('const char *[?]', math.max(#list, 1), list)
 end
 
---- Folders with the toolkit's own headers, cuda_fp16.h among them.
+--- Folders with the toolkit's own headers, cuda_fp16.h among them, and what these include: from CUDA 13 on it is in cccl.
 local function include_options()
   local options = {}
   for _, folder in ipairs { os.getenv 'CUDA_PATH' or '', os.getenv 'CUDA_HOME' or '', '/usr/local/cuda' } do
@@ -138,6 +139,7 @@ local function include_options()
     if file then
       file:close()
       options[1] = ('--include-path=%s/include'):format(folder)
+      options[2] = options[1] .. '/cccl'
       break
     end
   end
