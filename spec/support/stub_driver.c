@@ -21,7 +21,7 @@ static void *current_context;
 // A kernel's handle points here.
 static struct function {
   char name[64];
-  int is_known;
+  int is_known, shared;
   size_t count, sizes[PARAMETERS];
 } functions[FUNCTIONS];
 
@@ -80,6 +80,11 @@ void stub_parameters(const char *name, int count, const int *bytes) {
   function->is_known = 1;
   function->count = (size_t)count;
   for (int i = 0; i < count && i < PARAMETERS; i++) function->sizes[i] = (size_t)bytes[i];
+}
+
+/// Bytes of the shared arrays whose sizes are in a kernel's source.
+void stub_shared(const char *name, int bytes) {
+  function_of(name)->shared = bytes;
 }
 
 __attribute__((constructor)) static void read_environment(void) {
@@ -154,6 +159,11 @@ int cuFuncGetParamInfo(const struct function *function, size_t i, size_t *offset
   for (size_t k = 0; k < i; k++) *offset += function->sizes[k];
   *size = function->sizes[i];
   return 0;
+}
+
+int cuFuncGetAttribute(int *value, int attribute, const struct function *function) {
+  *value = attribute == 1 ? function->shared : 0;
+  return end("cuFuncGetAttribute");
 }
 
 int cuFuncSetAttribute(const struct function *function, int attribute, int value) {

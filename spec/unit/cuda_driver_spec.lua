@@ -21,6 +21,7 @@ void stub_clear(void);
 void stub_fail(const char *function, int code);
 void stub_fail_with_log(const char *log);
 void stub_parameters(const char *name, int count, const int *bytes);
+void stub_shared(const char *name, int bytes);
 ]])
 
 local SOURCE = [[
@@ -169,6 +170,18 @@ describe("a module of a user's kernels on a GPU", function()
     for _, line in ipairs(log()) do calls[#calls + 1] = line:match '^(cuFuncSetAttribute.*)' or line:match '^(cuLaunch.*)' end
     assert.same({ 'cuLaunchKernel large 1,1,1 1,1,1 49152 - 1', 'cuFuncSetAttribute large 8 100000',
       'cuLaunchKernel large 1,1,1 1,1,1 100000 - 1', 'cuLaunchKernel large 1,1,1 1,1,1 90000 - 1' }, calls)
+  end)
+
+  it('counts the arrays of the source among the 48 KiB', function()
+    stub.stub_shared('large', 16384)
+    local there = cuda.module(SOURCE, { device = DEVICE })
+    there.large { grid = 1, block = 1, shared = 32768 } (1)
+    there.large { grid = 1, block = 1, shared = 32769 } (1)
+    stub.stub_shared('large', 0)
+    local calls = {}
+    for _, line in ipairs(log()) do calls[#calls + 1] = line:match '^(cuFuncSetAttribute.*)' or line:match '^(cuLaunch.*)' end
+    assert.same({ 'cuLaunchKernel large 1,1,1 1,1,1 32768 - 1', 'cuFuncSetAttribute large 8 32769',
+      'cuLaunchKernel large 1,1,1 1,1,1 32769 - 1' }, calls)
   end)
 
   it('says what the compiler says, by lines of the source', function()

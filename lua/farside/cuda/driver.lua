@@ -14,6 +14,7 @@ int cuDevicePrimaryCtxRetain(void **context, int device);
 int cuThreadExchangeStreamCaptureMode(int *mode);
 int cuModuleLoadDataEx(void **module, const void *image, unsigned count, int *options, void **values);
 int cuModuleGetFunction(void **function, void *module, const char *name);
+int cuFuncGetAttribute(int *value, int attribute, void *function);
 int cuFuncSetAttribute(void *function, int attribute, int value);
 int cuFuncGetParamInfo(void *function, size_t i, size_t *offset, size_t *size);
 int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
@@ -24,8 +25,9 @@ local INVALID_VALUE = 1          -- CUDA_ERROR_INVALID_VALUE
 local NOT_FOUND = 500            -- CUDA_ERROR_NOT_FOUND
 local RELAXED = 2                -- CU_STREAM_CAPTURE_MODE_RELAXED
 local ERROR_LOG, ERROR_LOG_SIZE = 5, 6  -- CU_JIT_ERROR_LOG_BUFFER, ..._SIZE_BYTES
+local OWN_SHARED = 1             -- CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: of arrays whose sizes are in the source
 local MOST_SHARED = 8            -- CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-local SHARED_WITHOUT_ASKING = 48 * 1024  -- bytes
+local SHARED_WITHOUT_ASKING = 48 * 1024  -- bytes, of both together
 local LOG_BYTES = 8192
 
 local Driver = {}
@@ -120,7 +122,9 @@ function Driver:kernel(backend, module, name, count)
   local status = self.library.cuModuleGetFunction(handle, module, name)
   if status == NOT_FOUND then return nil end
   backend:check(status, 'looking for kernel ' .. name)
-  return setmetatable({ library = self.library, handle = handle[0], shared = SHARED_WITHOUT_ASKING,
+  local own = ffi.new 'int[1]'
+  backend:check(self.library.cuFuncGetAttribute(own, OWN_SHARED, handle[0]), 'looking for kernel ' .. name)
+  return setmetatable({ library = self.library, handle = handle[0], shared = SHARED_WITHOUT_ASKING - own[0],
     sizes = sizes_of(self.library, handle[0], count) }, Kernel)
 end
 
