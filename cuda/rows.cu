@@ -20,9 +20,11 @@ constexpr int kPacks = 8;  // that a thread holds
 template <int TEAM, int V, class T>
 struct held_row {
   static constexpr bool kKeepsInOutput = false;
+  static constexpr bool kVectorsNear = true;  // whether weight and bias step by one
   wide<T> x[V * kPacks];
 
   __device__ __forceinline__ held_row(const T *row, const row_options &o, int lane) {
+    SIMT_UNROLL_ALL
     for (int k = 0; k < kPacks; ++k) {
       const int first = (k * TEAM + lane) * V;
       if (first >= o.length) break;
@@ -33,6 +35,7 @@ struct held_row {
   template <class F, class M>
   __device__ __forceinline__ wide<T> fold(const row_options &o, int lane, wide<T> c, const F &f,
                                           const M &merge) const {
+    SIMT_UNROLL_ALL
     for (int k = 0; k < kPacks; ++k) {
       if ((k * TEAM + lane) * V >= o.length) break;
       for (int j = 0; j < V; ++j) c = merge(c, f(x[k * V + j]));
@@ -42,6 +45,7 @@ struct held_row {
   // Writes f(value, index).
   template <class F>
   __device__ __forceinline__ void write(T *out, const row_options &o, int lane, const F &f) const {
+    SIMT_UNROLL_ALL
     for (int k = 0; k < kPacks; ++k) {
       const int first = (k * TEAM + lane) * V;
       if (first >= o.length) break;
@@ -58,6 +62,7 @@ struct read_row {
   // Whether what is computed on the way may be kept in the output, as it is there without rounding,
   // and read again by the only thread that there is.
   static constexpr bool kKeepsInOutput = kSerial && Near && !is_half<T>;
+  static constexpr bool kVectorsNear = false;
   const T *row;
 
   __device__ __forceinline__ read_row(const T *from, const row_options &, int) : row(from) {}
@@ -146,8 +151,8 @@ static __device__ __forceinline__ void do_row(const Row &row, const row_options 
     const W scale = W(1) / sqrt(square / count + static_cast<W>(o.epsilon));
     row.write(out, o, lane, [&](W x, int i) {
       W y = (x - mean) * scale;
-      if (weight) y *= load(weight[i * o.weight_step]);
-      return bias ? y + load(bias[i * o.bias_step]) : y;
+      if (weight) y *= load(weight[i * (Row::kVectorsNear ? 1 : o.weight_step)]);
+      return bias ? y + load(bias[i * (Row::kVectorsNear ? 1 : o.bias_step)]) : y;
     });
   }
 }
@@ -249,6 +254,7 @@ static int run_rows(const struct kernel_view *out, const struct kernel_view *in,
   if (!vector_fits(weight, in, &o.weight_step) || !vector_fits(bias, in, &o.bias_step)) {
     return KERNEL_BAD_SHAPE;
   }
+  packed = packed && (!weight || o.weight_step == 1) && (!bias || o.bias_step == 1);
   o.epsilon = epsilon;
   return with_dtype(in->dtype, floats(), [&](auto of) {
     using T = element_of<decltype(of)>;

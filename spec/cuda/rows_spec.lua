@@ -94,12 +94,13 @@ for _, library in ipairs(kernels.libraries()) do
     end)
 
     it('computes layer norm with and without weights', function()
-      for _, weighted in ipairs { true, false } do
+      -- Elements from one weight to the next, and from one bias.
+      for _, weighted in ipairs { { 1, 1 }, { 2, 1 }, { 1, 2 }, false } do
         local weight, bias
         compare('layernorm', true, function(out, input, _, length, dtype)
           weight, bias = weighted and rounded(length, 0.5, 2, dtype, 5) or nil, weighted and rounded(length, -1, 1, dtype, 6) or nil
-          local w = weighted and kernels.view(C, dtype, { length }, weight, { 2 }).view or nil
-          local b = weighted and kernels.view(C, dtype, { length }, bias).view or nil
+          local w = weighted and kernels.view(C, dtype, { length }, weight, { weighted[1] }).view or nil
+          local b = weighted and kernels.view(C, dtype, { length }, bias, { weighted[2] }).view or nil
           return C.kernel_layernorm(out.view, input.view, w, b, 1e-5, nil)
         end, function(row) return norm(row, weight, bias, true) end)
       end
