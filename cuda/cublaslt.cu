@@ -171,6 +171,8 @@ static bool set_bias(const library &f, const answer &kept, const void *bias) {
          !f.operation_set(kept.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 }
 
+// What fails for another reason than that the library has no algorithm may do so for once, as while
+// a graph is captured: it is asked again next time.
 static bool choose(const library &f, cublasLtHandle_t handle, answer *made, const question &q) {
   cublasLtMatmulPreference_t wish;
   if (f.preference_create(&wish)) return false;
@@ -179,19 +181,23 @@ static bool choose(const library &f, cublasLtHandle_t handle, answer *made, cons
                  out = static_cast<uint32_t>(q.align_out);
   cublasLtMatmulHeuristicResult_t result = {};
   int count = 0;
-  const bool found =
+  const bool wished =
       !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most) &&
       !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &b, sizeof b) &&
       !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &a, sizeof a) &&
       !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &out, sizeof out) &&
-      !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &out, sizeof out) &&
-      !f.heuristic(handle, made->operation, made->b, made->a, made->out, made->out, wish, 1,
-                   &result, &count) &&
-      count == 1 && result.state == CUBLAS_STATUS_SUCCESS;
+      !f.preference_set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &out, sizeof out);
+  cublasStatus_t status = CUBLAS_STATUS_INTERNAL_ERROR;
+  if (wished) {
+    status = f.heuristic(handle, made->operation, made->b, made->a, made->out, made->out, wish, 1,
+                         &result, &count);
+  }
   f.preference_destroy(wish);
+  made->asked = status == CUBLAS_STATUS_SUCCESS || status == CUBLAS_STATUS_NOT_SUPPORTED ||
+                status == CUBLAS_STATUS_INVALID_VALUE;
   made->algorithm = result.algo;
   made->scratch = result.workspaceSize;
-  return found;
+  return status == CUBLAS_STATUS_SUCCESS && count == 1 && result.state == CUBLAS_STATUS_SUCCESS;
 }
 
 static void ask(const library &f, cublasLtHandle_t handle, answer *made, const question &q,
