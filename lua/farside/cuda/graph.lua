@@ -27,6 +27,7 @@ local garbage = {}
 --- Ends a capture; returns the status and the graph's handle.
 local function finish(backend, stream)
   place[0] = nil
+  if backend.kind == 'cuda' then backend.library.device_set(backend.index) end  -- others may have chosen another one
   local status = backend.library.device_capture_end(stream, place)
   return status, place[0]
 end
@@ -49,7 +50,6 @@ local function free_garbage()
   end
   while #abandoned > 0 do
     local one = table.remove(abandoned)
-    one.backend:choose()
     give_up(one.backend, one.stream._handle)
     storages.abandoned(one.backend, one.stream._handle)
   end
