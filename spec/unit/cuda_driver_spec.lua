@@ -266,10 +266,10 @@ describe("a module of a user's kernels on a GPU", function()
 
   it('takes the NVRTC of an older driver', function()
     Folder.set_variable('FARSIDE_NVRTC', nil)
-    local opened = {}
+    local opened, of_toolkit = {}, {}
     local open = nvrtc.open
     nvrtc.open = function(name) -- luacheck: ignore
-      opened[#opened + 1] = name
+      if name:find '/' then of_toolkit[name] = #opened else opened[#opened + 1] = name end
       return nil, 'no'
     end
     local _, problem = nvrtc.find(12)
@@ -278,6 +278,7 @@ describe("a module of a user's kernels on a GPU", function()
     nvrtc.open = open
     assert.same({ 'libnvrtc.so.12', 'libnvrtc.so.11.2', 'libnvrtc.so.11.2', 'libnvrtc.so.13', 'libnvrtc.so.12',
       'libnvrtc.so.11.2' }, opened)
+    assert.equal(4, of_toolkit['/usr/local/cuda/lib64/libnvrtc.so.13'])  -- behind the one of the loader
     assert.equal('expected one of libnvrtc.so.12, libnvrtc.so.11.2; install NVRTC of the CUDA toolkit, or name its file in '
       .. 'FARSIDE_NVRTC', problem)
     assert.truthy(drivers.find())

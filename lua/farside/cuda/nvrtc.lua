@@ -89,6 +89,26 @@ function M.open(path)
   return compiler
 end
 
+--- Where the CUDA toolkit may be.
+local function toolkits()
+  local folders = {}
+  for _, variable in ipairs { 'CUDA_PATH', 'CUDA_HOME' } do
+    local folder = os.getenv(variable)
+    if folder and folder ~= '' then folders[#folders + 1] = folder end
+  end
+  folders[#folders + 1] = '/usr/local/cuda'
+  return folders
+end
+
+--- Opens one of a name that the system's loader finds, else of the toolkit, whose folder it may not know.
+local function open_anywhere(name)
+  local compiler = M.open(name)
+  for _, folder in ipairs(toolkits()) do
+    compiler = compiler or M.open(('%s/lib64/%s'):format(folder, name))
+  end
+  return compiler
+end
+
 --- Opens the one that fits a driver best: of its major version, else an older one, else any. FARSIDE_NVRTC names another.
 ---@param driver_major number? 13
 ---@return table? compiler
@@ -106,7 +126,7 @@ function M.find(driver_major)
     names = #fitting > 0 and fitting or { 'libnvrtc.so.11.2' }
   end
   for _, name in ipairs(names) do
-    local compiler = M.open(name)
+    local compiler = open_anywhere(name)
     if compiler then return compiler end
   end
   return nil, ('expected one of %s; install NVRTC of the CUDA toolkit, or name its file in FARSIDE_NVRTC')
@@ -134,8 +154,8 @@ end
 --- Folders with the toolkit's own headers, cuda_fp16.h among them, and what these include: from CUDA 13 on it is in cccl.
 local function include_options()
   local options = {}
-  for _, folder in ipairs { os.getenv 'CUDA_PATH' or '', os.getenv 'CUDA_HOME' or '', '/usr/local/cuda' } do
-    local file = folder ~= '' and io.open(folder .. '/include/cuda_fp16.h', 'rb')
+  for _, folder in ipairs(toolkits()) do
+    local file = io.open(folder .. '/include/cuda_fp16.h', 'rb')
     if file then
       file:close()
       options[1] = ('--include-path=%s/include'):format(folder)
