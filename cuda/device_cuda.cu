@@ -210,7 +210,7 @@ int device_capture_end(void *stream, void **graph) {
   cudaGraphExec_t made = nullptr;
   *graph = nullptr;
   cudaError_t status = cudaStreamEndCapture(stream_of(stream), &captured);
-  if (!status) status = cudaGraphInstantiate(&made, captured, 0);
+  if (!status) status = cudaGraphInstantiateWithFlags(&made, captured, 0);
   if (captured) cudaGraphDestroy(captured);
   *graph = made;
   return static_cast<int>(status);
