@@ -97,7 +97,7 @@ describe("a module of a user's kernels on a GPU", function()
 
   it('is compiled for the device, loaded and launched', function()
     launch { name = 'saxpy.cu' }
-    local options = OPTIONS:format 'sm_90'
+    local options = OPTIONS:format 'sm_90a'
     assert.same({
       ('nvrtcCreateProgram saxpy.cu %d stdint.h'):format(#SOURCE),
       'nvrtcCompileProgram ' .. options,
@@ -134,7 +134,7 @@ describe("a module of a user's kernels on a GPU", function()
     launch()
     local compiled = {}
     for _, line in ipairs(log()) do compiled[#compiled + 1] = line:match '^nvrtcCompileProgram (.*)' end
-    assert.same({ OPTIONS:format 'sm_90', OPTIONS:format 'sm_90' .. ' -DN=1 --use_fast_math', OPTIONS:format 'sm_80' }, compiled)
+    assert.same({ OPTIONS:format 'sm_90a', OPTIONS:format 'sm_90a' .. ' -DN=1 --use_fast_math', OPTIONS:format 'sm_80' }, compiled)
     assert.equal(3, #folder:kernels())
   end)
 
@@ -189,7 +189,7 @@ describe("a module of a user's kernels on a GPU", function()
       .. 'saxpy.cu(2): warning #177-D: variable "z" was declared but never referenced\n\n1 error detected.\n')
     local ok, problem = pcall(launch, { name = 'saxpy.cu' })
     assert.is_false(ok)
-    assert.truthy(problem:find('^saxpy%.cu is not compiled by NVRTC 13%.0 for sm_90:\n%S*cuda_driver_spec%.lua:%d+: '
+    assert.truthy(problem:find('^saxpy%.cu is not compiled by NVRTC 13%.0 for sm_90a:\n%S*cuda_driver_spec%.lua:%d+: '
       .. 'identifier "oops" is undefined %(line 3 of saxpy%.cu%)\n    if %(i < n%) y%[i%] = a %* x%[i%] %+ y%[i%];$'), problem)
     assert.same({}, folder:kernels())
     log()
@@ -199,7 +199,7 @@ describe("a module of a user's kernels on a GPU", function()
   for case, expected in pairs {
     ['cuModuleLoadDataEx 200'] = 'loading compiled kernels (ptxas: no) on cuda:5: ',
     ['nvrtcCreateProgram 1'] = 'NVRTC: making a program: NVRTC_ERROR',
-    ['nvrtcCompileProgram 5'] = 'kernel.cu is not compiled by NVRTC 13.0 for sm_90:\nNVRTC_ERROR_INVALID_OPTION',
+    ['nvrtcCompileProgram 5'] = 'kernel.cu is not compiled by NVRTC 13.0 for sm_90a:\nNVRTC_ERROR_INVALID_OPTION',
     ['cuModuleGetFunction 400'] = 'looking for kernel ',
     ['cuCtxGetCurrent 201'] = 'asking for the context on cuda:5: ',
     ['cuLaunchKernel 701'] = 'kernel saxpy on cuda:5: ',

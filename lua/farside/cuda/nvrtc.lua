@@ -135,13 +135,18 @@ end
 
 -- Compiling ------------------------------------------------------------------------------------------------------------
 
+-- From compute capability 9.0 and NVRTC 12.0 on there is also what this architecture alone has, wgmma for one.
+local function own_architecture(compiler, wanted)
+  return ('sm_%d%s'):format(wanted, wanted >= 90 and tonumber(compiler.version) >= 12 and 'a' or '')
+end
+
 --- How to compile for a device: its own code if this version knows it, else PTX of an older architecture, which the driver
 -- compiles on. nil: there is neither.
----@return string? architecture 'sm_90' or 'compute_90'
+---@return string? architecture 'sm_90a' or 'compute_90'
 function Compiler:architecture_for(major, minor)
   local wanted, best = 10 * major + minor, nil
   for _, architecture in ipairs(self.architectures) do
-    if architecture == wanted then return 'sm_' .. wanted end
+    if architecture == wanted then return own_architecture(self, wanted) end
     if architecture < wanted and (not best or architecture > best) then best = architecture end
   end
   return best and 'compute_' .. best
