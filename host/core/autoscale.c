@@ -343,7 +343,9 @@ static void explain(struct autoscale *autoscale, const struct autoscale_view *vi
   const char *held = brake_text(brake);
   switch (rule) {
     case RULE_LEAST:
-      snprintf(text, size, "the least that is kept, min_load %g%s", options->min_load, held);
+      snprintf(text, size,
+               "the least that is kept, min_load %g; calls may wait for target_queue_time %g s%s",
+               options->min_load, seconds(options->target_queue_time), held);
       break;
     case RULE_LOAD:
       snprintf(text, size, "load of %.2f workers over %.0f s, %.2f predicted, target_util %g%s",
