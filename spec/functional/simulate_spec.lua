@@ -35,6 +35,24 @@ describe('farside simulate', function()
     assert.is_not.equal(first.out, simulate('--seed', '2', unpack(arguments)).out)
   end)
 
+  it('tells of those workers alone that max_workers lets run', function()
+    local arguments = { '--arrivals', 'even:1', '--workers', '1x100,1x300,14x200', '--seconds', '10' }
+    local few = simulate('--set', 'max_workers=2', unpack(arguments))
+    assert.truthy(few.out:find("'shapes', even:1: 10 s, 2 workers of together 400 workload a second at most, seed 1\n" ..
+      'max_workers is 2: of 16 workers no more run at once, the first ones; all may with --set max_workers=16\n\n', 1, true), few.out)
+    local all = simulate('--set', 'max_workers=16', unpack(arguments))
+    assert.truthy(all.out:find("10 s, 16 workers of together 3200 workload a second at most, seed 1\n\n", 1, true), all.out)
+    local fixed = simulate('--fixed', unpack(arguments))
+    assert.truthy(fixed.out:find("10 s, 16 workers of together 3200 workload a second, seed 1\n\n", 1, true), fixed.out)
+    local json = simulate('--json', unpack(arguments))
+    assert.same({ '[', 'max_workers is 4: of 16 workers' }, { json.out:sub(1, 1), json.err:match('^max_workers is 4: of 16 workers') })
+  end)
+
+  it('takes a share of what those workers can do that may run', function()
+    local run = simulate('--arrivals', 'even:50%', '--workers', '16x200', '--seconds', '100', '--json')
+    assert.truthy(run.out:find('"calls":400,', 1, true), run.out)  -- half of 4 workers that do 2 a second
+  end)
+
   it('compares policies, with --json for programs', function()
     local process = simulate('--compare', 'all', '--seconds=100', '--json')
     assert.equal(0, process.code, process.err)
@@ -86,6 +104,7 @@ describe('farside simulate', function()
     ["simulate: --set: unknown option 'target_utl'; did you mean 'target_util'?"] = { '--set', 'target_utl=0.5' },
     ['simulate: --slow: expected a worker from 0 to 3, got 4'] = { '--slow', '4:20@300' },
     ['simulate: --seconds: expected a number of at least 0, got the string "long"'] = { '--seconds', 'long' },
+    ['simulate: --seed: expected a whole number from 0 to 9007199254740992, got the string "1.5"'] = { '--seed', '1.5' },
     ["simulate: option '--seed' requires an argument"] = { '--seed' },
   } do
     it('says what is wrong: ' .. expected, function() says(expected, unpack(arguments)) end)

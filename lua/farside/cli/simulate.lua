@@ -13,13 +13,15 @@ local OK, FAILED, USAGE = 0, 1, 64
 local SAMPLES = 300       -- of the picture
 local STEP_SECONDS = 3600 -- of virtual time, between two looks at whether somebody interrupts
 local DAY = 86400
+local MOST_SEED = 2 ^ 53
 
 local M = {}
 
 M.description = 'Runs the calls of a trace, or made-up ones, through the router in virtual time, with the functions and ' ..
   'the scaling parameters that a deploy script declares, and tells how long calls waited and what the workers cost.'
 M.epilog = [[
-Rates are calls a second or, as in 70%, a share of what all workers can do.
+Rates are calls a second or, as in 70%, a share of what the workers can do. Of more workers than max_workers
+only so many run at once, the first ones, unless all of them are there by --fixed or --compare.
 Speeds are workload a second. The same seed gives the same output.
 
 Examples:
@@ -112,6 +114,14 @@ local function number(given, name, otherwise, low, over)
   return nil, ('--%s: expected %s, got %s'):format(name:gsub('_', '-'), check.number(low or 0, nil, over)(nil), check.describe(given[name]))
 end
 
+local function seed_of(given)
+  if not given.seed then return 1 end
+  local rule, value = check.integer(0, MOST_SEED), tonumber(given.seed)
+  local expected = rule(value)
+  if expected then return nil, ('--seed: expected %s, got %s'):format(expected, check.describe(given.seed)) end
+  return value
+end
+
 local function set_scaling(parameters, list)
   for _, text in ipairs(list) do
     local name, value = text:match('^([%w_]+)=(.+)$')
@@ -124,10 +134,12 @@ local function set_scaling(parameters, list)
   return nil
 end
 
-local function capacity_of(kinds)
+--- What the first `most` of the workers can do together, and how many these are.
+local function capacity_of(kinds, most)
   local capacity, count = 0, 0
   for _, kind in ipairs(kinds) do
-    capacity, count = capacity + kind.count * kind.speed, count + kind.count
+    local some = math.min(kind.count, most - count)
+    capacity, count = capacity + some * kind.speed, count + some
   end
   return capacity, count
 end
@@ -145,7 +157,7 @@ local function from_trace(given, name, names, kinds)
 end
 
 --- Calls made by chance. Returns arrivals.
-local function made_up(given, kinds)
+local function made_up(given, kinds, most)
   local arrivals, problem = words.arrivals(given.arrivals or 'poisson:70%')
   if not arrivals then return nil, problem end
   local workload
@@ -153,7 +165,7 @@ local function made_up(given, kinds)
   if not workload then return nil, problem end
   arrivals.told_alike = given.told_alike
   arrivals.workload, arrivals.mean, arrivals.spread = workload.shape, workload.mean, workload.spread
-  local capacity = capacity_of(kinds)
+  local capacity = capacity_of(kinds, most)
   for _, key in ipairs { 'rate', 'high' } do
     local share = arrivals[key .. '_share']
     if share then arrivals[key] = share / 100 * capacity / arrivals.mean end
@@ -199,28 +211,32 @@ local function options_of(given, app)
   if not kinds then return nil, count end
   parameters.max_workers = math.min(parameters.max_workers, count)
   parameters.cold_workers = math.min(parameters.cold_workers, count)
+  local is_scaled = not given.fixed and not given.compare
+  local most = is_scaled and parameters.max_workers or count  -- that may run at once
   local names = {}
   for i, remote in ipairs(app.functions) do names[i] = remote.name end
   local arrivals
   if given.trace then
     arrivals, problem = from_trace(given, app.name, names, kinds)
   else
-    arrivals, problem = made_up(given, kinds)
+    arrivals, problem = made_up(given, kinds, most)
   end
   if not arrivals then return nil, problem end
   local options = { kinds = kinds, arrivals = arrivals, functions = app:function_options(), sample_count = given.svg and SAMPLES or 0 }
   local seconds = given.trace and arrivals.span or arrivals.shape == 'diurnal' and DAY or 600
   problem = add_numbers(given, arrivals, { { 'seconds', 'seconds', seconds }, { 'told_wrong', 'told_wrong', 0 }, { 'noise', 'noise', 0 } })
-    or add_numbers(given, options, { { 'from', 'measured_from', 0 }, { 'seed', 'seed', 1 } })
+    or add_numbers(given, options, { { 'from', 'measured_from', 0 } })
   if problem then return nil, problem end
+  options.seed, problem = seed_of(given)
+  if not options.seed then return nil, problem end
   if arrivals.told_wrong >= 1 then return nil, '--told-wrong: expected a share below 1, got ' .. given.told_wrong end
-  options.changes, problem = read_changes(given, count)
+  options.changes, problem = read_changes(given, most)
   if not options.changes then return nil, problem end
   if given.functions then
     options.shares, problem = words.shares(given.functions, names)
     if not options.shares then return nil, problem end
   end
-  if not given.fixed and not given.compare then options.scaling = parameters end
+  if is_scaled then options.scaling = parameters end
   return options
 end
 
@@ -243,11 +259,15 @@ local function tell_costs(runs)
   end
 end
 
+--- The title; and a sentence about workers that never run, or nil.
 local function describe(given, app, options)
-  local capacity, count = capacity_of(options.kinds)
-  return ("'%s', %s: %g s, %d workers of together %g workload a second%s, seed %d\n\n"):format(app.name,
-    given.trace or given.arrivals or 'poisson:70%', options.arrivals.seconds, count, capacity,
-    options.scaling and ' at most' or '', options.seed)
+  local scaled = options.scaling
+  local _, all = capacity_of(options.kinds, math.huge)
+  local capacity, count = capacity_of(options.kinds, scaled and scaled.max_workers or all)
+  local title = ("'%s', %s: %g s, %d workers of together %g workload a second%s, seed %d"):format(app.name,
+    given.trace or given.arrivals or 'poisson:70%', options.arrivals.seconds, count, capacity, scaled and ' at most' or '', options.seed)
+  if count == all then return title end
+  return title, ('max_workers is %d: of %d workers no more run at once, the first ones; all may with --set max_workers=%d'):format(count, all, all)
 end
 
 local function write_svg(path, one, title)
@@ -271,7 +291,7 @@ function M.run(given)
   if not options then return USAGE, problem end
   local runs = {}
   for i, policy in ipairs(policies) do runs[i] = run(options, policy) end
-  local title = describe(given, app, options)
+  local title, note = describe(given, app, options)
   if given.json then
     local list = {}
     for i, one in ipairs(runs) do
@@ -279,13 +299,14 @@ function M.run(given)
       list[i] = one.summary
     end
     io.write(json.encode(list), '\n')
+    if note then io.stderr:write(note, '\n') end
   else
-    io.write(title, report.text(runs))
+    io.write(title, '\n', note and note .. '\n' or '', '\n', report.text(runs))
   end
   io.stdout:flush()
   tell_costs(runs)
   if given.svg then
-    problem = write_svg(given.svg, runs[1], title:gsub('%s+$', ''))
+    problem = write_svg(given.svg, runs[1], title)
     if problem then return FAILED, problem end
   end
   return OK
