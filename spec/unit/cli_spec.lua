@@ -2,6 +2,7 @@ local call = require 'farside.cli.call'
 local json = require 'farside.cli.json'
 local metrics = require 'farside.cli.metrics'
 local ps = require 'farside.cli.ps'
+local report = require 'farside.simulate.report'
 local text = require 'farside.cli.text'
 
 local function plain(_, shown)
@@ -116,6 +117,16 @@ describe('text for a person', function()
       { text.short(0.5), text.short(999), text.short(1234), text.short(45.6e6), text.short(7e9), text.short(1.2e12) })
     assert.same({ '5 s', '2 min', '1 h 1 min', '3 d 2 h' },
       { text.duration(5.9), text.duration(150), text.duration(3700), text.duration(3 * 86400 + 7300) })
+  end)
+
+  it('never says 1000 as 1e+03', function()
+    assert.same({ '1000', '1000k', '1000 us', '1000 ms', '10.2 s' },
+      { text.short(999.7), text.short(999700), text.span(0.0009997), text.span(0.9997), text.span(10.22) })
+    local run = { policy = 'farside', summary = report.summary { calls = 1, failed = 0, errors = {}, seconds = 1, ended = 1,
+      wait = { mean = 0.9997, p50 = 0.9997, p95 = 999.7, p99 = 2000 }, latency = { mean = 0, p50 = 0, p95 = 0, p99 = 0 },
+      workers = {} } }
+    local shown = report.text { run }
+    assert.same({ '1000 ms', '1000 s', '2000 s' }, { shown:match 'p50 +(%S+ %S+)', shown:match 'p95 +(%S+ %S+)', shown:match 'p99 +(%S+ %S+)' })
   end)
 end)
 

@@ -33,12 +33,17 @@ end
 
 local UNITS = { { 1e12, 'T' }, { 1e9, 'G' }, { 1e6, 'M' }, { 1e3, 'k' } }
 
+--- A number below 1000 with three digits, never as 1e+03.
+function M.three(number)
+  return (number >= 100 and '%.0f' or '%.3g'):format(number)
+end
+
 --- 1234567 -> 1.23M
 function M.short(number)
   for _, unit in ipairs(UNITS) do
-    if number >= unit[1] then return ('%.3g%s'):format(number / unit[1], unit[2]) end
+    if number >= unit[1] then return M.three(number / unit[1]) .. unit[2] end
   end
-  return ('%.3g'):format(number)
+  return M.three(number)
 end
 
 --- Seconds as a person says them.
@@ -52,9 +57,9 @@ end
 --- Seconds, also a few or a part of one, with three digits.
 function M.span(seconds)
   if seconds >= 60 then return M.duration(seconds) end
-  if seconds >= 1 then return ('%.3g s'):format(seconds) end
-  if seconds >= 1e-3 then return ('%.3g ms'):format(seconds * 1e3) end
-  return ('%.3g us'):format(seconds * 1e6)
+  if seconds >= 1 then return M.three(seconds) .. ' s' end
+  if seconds >= 1e-3 then return M.three(seconds * 1e3) .. ' ms' end
+  return M.three(seconds * 1e6) .. ' us'
 end
 
 local function width(text)

@@ -1,4 +1,6 @@
 --- The results of simulations side by side.
+local three = require('farside.cli.text').three
+
 local M = {}
 
 --- Sums over the workers, and what follows from them.
@@ -35,8 +37,8 @@ end
 local function seconds(value)
   if value == 0 then return '0' end
   if value < 1e-3 then return ('%.0f us'):format(value * 1e6) end
-  if value < 1 then return ('%.3g ms'):format(value * 1e3) end
-  if value < 1000 then return ('%.3g s'):format(value) end
+  if value < 1 then return three(value * 1e3) .. ' ms' end
+  if value < 1000 then return three(value) .. ' s' end
   return ('%.0f s'):format(value)
 end
 
