@@ -222,7 +222,10 @@ void router_why_ended(struct router *router, struct call *call, enum message_typ
   if (!why) return;
   why->ended = true;
   why->outcome = (uint8_t)router_metrics_outcome(type, body);
-  why->ran = elapsed > 0 ? to_seconds(elapsed) : 0;
+  // A result may have taken less than the microsecond that travels; of an error without a time
+  // nobody knows how long it ran: the router made it, or the function was not entered.
+  bool is_said = type == MESSAGE_RESULT || elapsed > 0;
+  why->ran = is_said ? to_seconds(elapsed) : -1;
   why->took = to_seconds(router->now - call->admitted);
 }
 

@@ -52,7 +52,7 @@ struct why_candidate {
   uint32_t place;
   bool free, known;  // known: how long it would take there
   uint8_t standing;  // enum why_standing
-  float round_trip;  // seconds
+  float round_trip;  // seconds; 0: nobody knows, since it has not answered a call yet
   float wait;        // predicted seconds until it could begin there
   double score;      // workload a second; of a worker that is cold or in doubt, what is expected
   double ends;  // predicted seconds until it has ended, of a batch all of it; with the round trip
@@ -76,7 +76,7 @@ struct why {
   struct why_candidate of[WHY_CANDIDATES];
   bool ended;       // the attempt
   uint8_t outcome;  // enum error_name; ERROR_NAMES: a result
-  double ran;       // seconds in the function, as its worker says
+  double ran;       // seconds in the function, as its worker says; below 0: it did not say
   double took;      // seconds from its coming until its end
 };
 

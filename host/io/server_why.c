@@ -14,6 +14,16 @@ static void field_number(struct buffer *out, const char *key, double value) {
   pack_number(out, value);
 }
 
+// What is not known is null.
+static void field_known(struct buffer *out, const char *key, bool is_known, double value) {
+  if (is_known) {
+    field_number(out, key, value);
+    return;
+  }
+  pack_text(out, key);
+  pack_nil(out);
+}
+
 static void field_text(struct buffer *out, const char *key, const char *value) {
   pack_text(out, key);
   pack_text(out, value);
@@ -24,16 +34,15 @@ static void pack_candidates(const struct why *why, struct buffer *out) {
   pack_array(out, why->kept);
   for (uint32_t i = 0; i < why->kept; i++) {
     const struct why_candidate *candidate = &why->of[i];
-    pack_map(out, candidate->known ? 7 : 5);
+    pack_map(out, 7);
     field_number(out, "place", candidate->place);
     pack_text(out, "free");
     pack_bool(out, candidate->free);
     field_text(out, "standing", why_standing_name((enum why_standing)candidate->standing));
     field_number(out, "wait", candidate->wait);
-    field_number(out, "round_trip", candidate->round_trip);
-    if (!candidate->known) continue;
-    field_number(out, "score", candidate->score);
-    field_number(out, "ends", candidate->ends);
+    field_known(out, "round_trip", candidate->round_trip > 0, candidate->round_trip);
+    field_known(out, "score", candidate->known, candidate->score);
+    field_known(out, "ends", candidate->known, candidate->ends);
   }
 }
 
@@ -43,13 +52,20 @@ static const char *state_of(const struct why *why) {
   return why->decided == INT64_MAX ? "waits" : "runs";
 }
 
+// Until its end, or until now: that of a call which shares another one's run may be more than it
+// took.
+static double since_sent(const struct why *why, int64_t now) {
+  return why->ended ? why->took + seconds(why->admitted - why->decided)
+                    : seconds(now - why->decided);
+}
+
 void server_pack_why(const struct server *server, const struct why *why, int64_t now,
                      struct buffer *out) {
   const struct served *served = server->deployments[why->deployment];
   bool given = why->decided != INT64_MAX, waited = why->looks > 1 && given;
   bool has_place = why->place != ROUTER_NONE;
   bool failed = why->ended && why->outcome != ERROR_NAMES;
-  pack_map(out, 15U + has_place + (waited ? 2U : 0U) + (why->ended ? 2U : 0U) + failed);
+  pack_map(out, 15U + has_place + given + (waited ? 2U : 0U) + (why->ended ? 2U : 0U) + failed);
   field_text(out, "deployment", served->name);
   field_text(out, "tag", served->tag);
   field_text(out, "function", served->function_names[why->function]);
@@ -65,7 +81,8 @@ void server_pack_why(const struct server *server, const struct why *why, int64_t
   field_number(out, "looks", why->looks);
   field_text(out, "reason", why_name(why->reason));
   field_text(out, "because", why_sentence(why->reason));
-  field_number(out, "predicted", why->predicted);
+  field_known(out, "predicted", why->predicted > 0, why->predicted);
+  if (given) field_number(out, "since_sent", since_sent(why, now));
   field_number(out, "candidates", why->candidates);
   pack_candidates(why, out);
   if (has_place) field_number(out, "place", why->place);
@@ -74,7 +91,7 @@ void server_pack_why(const struct server *server, const struct why *why, int64_t
     field_text(out, "waited_because", why_sentence(why->waited));
   }
   if (why->ended) {
-    field_number(out, "ran", why->ran);
+    field_known(out, "ran", why->ran >= 0, why->ran);
     field_number(out, "took", why->took);
     if (failed) field_text(out, "error", error_text((enum error_name)why->outcome));
   }

@@ -203,7 +203,8 @@ describe('beside a served router,', function()
         local app = farside.deployment { name = 'which' }
         local id = app.remote { benchmark_dataset = { {} } } (function() return farside.call() and farside.call().id end)
         local fails = app.remote(function() error('no') end)
-        return { app = app, id = id, fails = fails }
+        local sleeps = app.remote(function() farside.sleep(600) end)
+        return { app = app, id = id, fails = fails, sleeps = sleeps }
       ]]) }, { env = environment() })
       process:wait_for 'is (served) at'
       local id = farside('call', 'id').out:match '%x+'
@@ -217,12 +218,19 @@ describe('beside a served router,', function()
       local text = farside('why', id, '--json').out
       assert.equal('only_free', json(text, '["reason"]'))
       assert.equal('0', json(text, '["workers"][0]["place"]'))
-      assert.truthy(tonumber(json(text, '["workers"][0]["round_trip"]')) >= 0)
+      assert.equal('None', json(text, '["workers"][0]["round_trip"]'))  -- it had answered nobody yet
       assert.equal('slow start', json(text, '["workers"][0]["standing"]'))
+      text = farside('why', farside('call', 'id').out:match '%x+', '--json').out
+      assert.truthy(tonumber(json(text, '["workers"][0]["round_trip"]')) > 0)
       id = farside('call', 'fails').err:match('\ncall (%x+); where it went: farside why %1\n')
       assert.equal(32, #id)
       run = farside('why', id)
       assert.truthy(run.out:find '^fails of .which. ended with an error: attempt 1, workload %S+, RemoteError\n', run.out)
+      id = farside('call', 'sleeps', '--timeout', '0.5').err:match('\ncall (%x+); where it went')
+      assert.truthy(farside('why', id).out:find '\nit ended %S+ m?s after it was sent there, how long it ran there is not known; ')
+      text = farside('why', id, '--json').out
+      assert.equal('None', json(text, '["ran"]'))
+      assert.truthy(tonumber(json(text, '["since_sent"]')) <= tonumber(json(text, '["took"]')))
       local other = farside('why', ('0'):rep(32))
       assert.equal(1, other.code)
       assert.truthy(other.err:find 'no such call among the latest 10000')

@@ -3,7 +3,9 @@ local json = require 'farside.cli.json'
 local metrics = require 'farside.cli.metrics'
 local ps = require 'farside.cli.ps'
 local report = require 'farside.simulate.report'
+local native = require 'farside.native'
 local text = require 'farside.cli.text'
+local why = require 'farside.cli.why'
 
 local function plain(_, shown)
   return shown
@@ -108,6 +110,36 @@ describe('farside ps', function()
     local shown = ps.render({ { deployment = failed, router = { pid = 1, uptime = 5 } } }, plain)
     assert.truthy(shown:find('a:canary  failed  0 of 0 workers ready', 1, true))
     assert.truthy(shown:find('\n  no such file\\x1b[2J\n', 1, true))
+  end)
+end)
+
+describe('farside why', function()
+  local function render(changes)
+    local told = { deployment = 'svc', tag = 'default', ['function'] = 'nap', state = 'ended with an error', given = true, attempt = 1,
+      priority = 0, workload = 100, waited = 0, looks = 1, reason = 'only_free', because = 'no other had room', predicted = native.null,
+      since_sent = 1.25, candidates = 1, place = 0, ran = native.null, took = 1.5, error = 'DeadlineExceeded',
+      workers = { { place = 0, free = true, standing = 'healthy', wait = 0, round_trip = native.null, score = native.null,
+        ends = native.null } } }
+    for key, value in pairs(changes) do told[key] = value end
+    if told.took == 0 then told.took, told.ran = nil, nil end
+    return why.render(told, plain)
+  end
+
+  it('says of what nobody knows that it is not known', function()
+    local shown = render {}
+    assert.truthy(shown:find('\nit ended 1.25 s after it was sent there, how long it ran there is not known; predicted were none; ' ..
+      'it took 1.5 s in all\n', 1, true), shown)
+    assert.truthy(shown:find('\n +0  free  healthy   0 us           %?      %?        %?  taken\n'), shown)
+  end)
+
+  it('says how long a call ran if its worker has said it', function()
+    local shown = render { ran = 0.0025, predicted = 0.002, state = 'ended with a result' }
+    assert.truthy(shown:find('\nit ran for 2.5 ms; predicted were 2 ms; it took 1.5 s in all\n', 1, true), shown)
+  end)
+
+  it('says of a call that runs when it was sent to its worker', function()
+    local shown = render { state = 'runs', took = 0, predicted = 0.002 }
+    assert.truthy(shown:find('\nit was sent there 1.25 s ago, predicted were 2 ms\n', 1, true), shown)
   end)
 end)
 

@@ -1,5 +1,6 @@
 --- farside why CALL_ID: which workers there were for a call, what was predicted of each, and which one was taken.
 local json = require 'farside.cli.json'
+local native = require 'farside.native'
 local routers = require 'farside.cli.routers'
 local text = require 'farside.cli.text'
 
@@ -9,7 +10,8 @@ local STDOUT, USAGE = 1, 64
 
 M.description = 'Shows why a call went where it went: the workers that could have had it, their scores, how long each would ' ..
   'have kept it waiting, when it was predicted to end there, and the reason of the choice. A router that is served keeps ' ..
-  'that of its latest 10,000 calls. The id stands in farside.call().id, and in the field call_id of errors.'
+  'that of its latest 10,000 calls. What it does not know is ?, in JSON null. The id stands in farside.call().id, and in the ' ..
+  'field call_id of errors.'
 M.epilog = [[
 Example:
    farside why 3f1c9a70e2b84d550000000000100000]]
@@ -23,15 +25,32 @@ end
 local HEADS = { 'WORKER', 'ROOM', 'STANDING', 'WAIT', 'ROUND TRIP', 'SCORE', 'ENDS IN', '' }
 local RIGHT = { true, false, false, true, true, true, true }
 
+local function known(value)
+  if value == native.null then return nil end
+  return value
+end
+
+local function span_of(value)
+  return known(value) and text.span(value) or '?'
+end
+
 local function rows_of(why)
   local rows = {}
   for i, worker in ipairs(why.workers) do
     rows[i] = { tostring(worker.place), worker.free and 'free' or 'busy', worker.standing, text.span(worker.wait),
-      text.span(worker.round_trip), worker.score and text.short(worker.score) .. '/s' or '?',
-      worker.ends and text.span(worker.ends) or '?',
+      span_of(worker.round_trip), known(worker.score) and text.short(worker.score) .. '/s' or '?', span_of(worker.ends),
       worker.place == why.place and (why.state == 'waits' and 'awaited' or 'taken') or '' }
   end
   return rows
+end
+
+--- How long a call ran that a worker had: what the worker said, or what alone is known without that.
+local function time_of(why)
+  local predicted = known(why.predicted) and text.span(why.predicted) or 'none'
+  if not why.took then return ('it was sent there %s ago, predicted were %s'):format(text.span(why.since_sent), predicted) end
+  local ran = known(why.ran) and 'it ran for ' .. text.span(why.ran)
+    or ('it ended %s after it was sent there, how long it ran there is not known'):format(text.span(why.since_sent))
+  return ('%s; predicted were %s; it took %s in all'):format(ran, predicted, text.span(why.took))
 end
 
 --- What a router says of a call, for a person.
@@ -47,10 +66,7 @@ function M.render(why, paint)
   else
     lines[#lines + 1] = ('worker %d: %s'):format(why.place, why.because)
   end
-  if why.ran and why.given then
-    lines[#lines + 1] = ('it ran for %s, predicted were %s; it took %s in all'):format(text.span(why.ran),
-      why.predicted > 0 and text.span(why.predicted) or 'none', text.span(why.took))
-  end
+  if why.given then lines[#lines + 1] = time_of(why) end
   if #why.workers > 0 then
     lines[#lines + 1] = ('the best of %d workers at that time:'):format(why.candidates)
     for _, line in ipairs(text.columns(HEADS, rows_of(why), RIGHT, paint)) do lines[#lines + 1] = '  ' .. line end

@@ -356,6 +356,26 @@ static void outcome(void) {
   scene_close(&scene);
 }
 
+// An answer that the router made says nothing of how long the function ran, one of its worker does:
+// also that it took less than a microsecond.
+static void not_known(void) {
+  struct scene scene = open_scored(1, (double[]){1000});
+  uint64_t late = scene_call_with(&scene, PEER, (struct message){.remaining = SECONDS(1)});
+  scene_dispatched(&scene, 0);
+  scene_pass(&scene, SECONDS(1));
+  struct why why = why_of(&scene, late);
+  EXPECT(why.ended && why.outcome == ERROR_DEADLINE_EXCEEDED && why.decided != INT64_MAX);
+  EXPECT(why.ran < 0 && why.took >= 1 && why.of[0].round_trip <= 0);
+  scene_close(&scene);
+  scene = open_scored(1, (double[]){1000});
+  uint64_t quick = call_of(&scene, 1), bad = call_of(&scene, 1);
+  scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
+  EXPECT(why_of(&scene, quick).ran >= 0);
+  fail(&scene, 0);
+  EXPECT(why_of(&scene, bad).ended && why_of(&scene, bad).ran < 0);
+  scene_close(&scene);
+}
+
 // A client knows its call, and not the run that it shares.
 static void with_a_key(void) {
   struct scene scene = open_scored(1, (double[]){1000});
@@ -451,6 +471,7 @@ static const struct check checks[] = {
     {"does not say so when it went to the same one", same_place_again},
     {"says that a call was handed ahead, and that it waits again once taken back", ahead},
     {"says how the call ended, and how long it ran", outcome},
+    {"does not claim to know how long a call ran of which no worker said it", not_known},
     {"knows a call with a key by the id that its client has", with_a_key},
     {"keeps so many of the latest ones and no more", bounded},
     {"loses a call whose record was overwritten, and spoils no other", overwritten},
