@@ -355,24 +355,34 @@ local function read_file(path)
   return source
 end
 
+local function unknown() end
+local source_of = unknown
+
+--- Has files loaded as `get(path)` has them, whatever has become of them since; those of which it has nothing are read.
+function M.keep(get)
+  source_of = get
+end
+
 --- Loads a file that may have attributes. A first line that starts with `#` is skipped, as LuaJIT does.
 ---@param path string
 ---@return function? chunk
 ---@return string? message
 function M.loadfile(path)
-  local source, err = read_file(path)
+  local source, err = source_of(path), nil
+  if not source then source, err = read_file(path) end
   if not source then return nil, err end
   return M.load(source, path)
 end
 
---- Finds a module along package.path. What is not found or has no attributes is left to the stock searcher, so it is
---- loaded, or reported missing, as ever.
+--- Finds a module along package.path. What is not found, or is neither kept nor has attributes, is left to the stock
+--- searcher, so it is loaded, or reported missing, as ever.
 local function searcher(name)
   local path = package.searchpath(name, package.path)
-  local source = path and read_file(path)
+  local kept = path and source_of(path)
+  local source = kept or path and read_file(path)
   if not source then return nil end
   local text, err = M.rewrite(source, path)
-  if text == source then return nil end
+  if text == source and not kept then return nil end
   local chunk
   if text then chunk, err = loadstring(text, '@' .. path) end
   if not chunk then error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, err), 0) end

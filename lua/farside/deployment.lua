@@ -210,7 +210,10 @@ local function complete(self, scope)
   for _, remote in ipairs(self.functions) do name_function(self, remote, scope) end
   self.contexts:name(function(class) return (names.find(class, scope, getfenv(self.chunk))) end)
   check_functions(self)
-  if self.file and native.role ~= 'worker' then self.hash, self.hashes = bundle.of(self.file, current_folder()) end
+  if self.file and native.role ~= 'worker' then
+    self.bundle = { cwd = current_folder(), path = package.path, renew = 'start this client anew' }
+    self.bundle.hash, self.bundle.files = bundle.of(self.file, self.bundle.cwd)
+  end
   self.complete = true
 end
 
@@ -270,7 +273,7 @@ local function start_of(self)
     path = package.path,
     cpath = package.cpath,
     cwd = current_folder(),
-    hash = self.hash or '',
+    bundle = self.bundle,
   }
 end
 
@@ -330,8 +333,8 @@ function Deployment:specification()
     functions = self:function_options(),
     manifest = self:manifest(),
     tag = self.tag,
-    hash = self.hash,
-    files = self.hashes,
+    hash = self.bundle.hash,
+    files = self.bundle.files,
     start = start_of(self),
     workers = workers,
     scaling = plan,

@@ -1,6 +1,6 @@
 --- What a worker does, from its start to its end; called by the executor.
 --
---     load the deploy script  ->  enter contexts  ->  benchmark  ->  ready, calls  ->  drain: exit contexts
+--     read the files, load the deploy script  ->  enter contexts  ->  benchmark  ->  ready, calls  ->  drain: exit contexts
 --
 -- The exit code says how far it came; before an end that nobody asked for the router is told why.
 local Contexts = require 'farside.context'
@@ -8,6 +8,7 @@ local Error = require 'farside.error'
 local attributes = require 'farside.attributes'
 local batch = require 'farside.batch'
 local benchmark = require 'farside.benchmark'
+local bundle = require 'farside.bundle'
 local deployments = require 'farside.deployment'
 local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
@@ -34,6 +35,14 @@ local function run_script(start)
   end
   _G.arg = { [0] = start.file }
   return (chunk())
+end
+
+--- Has the files of the deployment loaded as its router knows them. Returns nil, or the fields of an error: they differ.
+local function keep_files(start)
+  if not start.bundle then return nil end
+  local source_of, changed = bundle.verify(start.file, start.bundle)
+  if changed then return changed end
+  attributes.keep(source_of)
 end
 
 --- Loads the script and returns the deployment it declares.
@@ -224,6 +233,11 @@ function M.main(executor, start)
   future.serve(executor)
   yield.serve(executor)
   fault.serve(executor, function() use_devices(executor, entries) end)
+  local changed = keep_files(start)
+  if changed then
+    io.stderr:write(changed.message, '\n')
+    return give_up(executor, BUNDLE_REJECTED, 'bundle', changed, changed)
+  end
   local ok, deployment, traceback = guarded(load, start)
   if not ok then
     return give_up(executor, BUNDLE_REJECTED, 'bundle', deployment, describe_failure(deployment, traceback, nil))

@@ -117,6 +117,7 @@ describe('a client of a served router', function()
 
   it('is told which files have changed', function()
     serve()
+    assert.equal('25\n', run('print(d.square(5))').out)  -- a worker has them as they were
     host.script('part.lua', kPart .. ' -- twice')
     local client = run 'd.square(5)'
     assert.equal(1, client.code)

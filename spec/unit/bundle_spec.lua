@@ -67,6 +67,53 @@ describe('the bundle of a deployment', function()
     assert.are_not.equal(before, (bundle.of(root .. '/app/deploy.lua', '/')))
   end)
 
+  describe('in a worker', function()
+    local expected
+
+    before_each(function()
+      write('app/deploy.lua', "require 'one'\nrequire 'three'\nrequire 'four'")
+      write('app/one.lua', 'return 1 -- farside: ignore')
+      write('other/three.lua', 'return 3')
+      package.path = 'app/?.lua;' .. root .. '/other/?.lua'
+      local hash, hashes = bundle.of('app/deploy.lua', root)
+      expected = { hash = hash, files = hashes, cwd = root, path = package.path, renew = 'begin anew' }
+    end)
+
+    it('is looked for as the router has looked, and then known by paths', function()
+      package.path = '/nowhere/?.lua'
+      local source_of = assert(bundle.verify(root .. '/app/deploy.lua', expected))
+      write('app/one.lua', 'return 2')
+      assert.equal('return 1 -- farside: ignore', source_of(root .. '/other/../app/one.lua'))
+      assert.equal('return 3', source_of 'other/three.lua')
+      assert.is_nil(source_of 'app/four.lua')
+    end)
+
+    it('is refused where it differs, with what became of which file', function()
+      write('app/deploy.lua', "require 'one' require 'three' require 'four'")
+      write('app/four.lua', 'return 4')
+      os.remove(root .. '/other/three.lua')
+      local source_of, problem = bundle.verify(root .. '/app/deploy.lua', expected)
+      assert.is_nil(source_of)
+      assert.same({ 'DeploymentChanged', { 'deploy.lua (changed)', 'four.lua (added)', 'three (missing)' }, expected.hash },
+        { problem.name, problem.files, problem.mine })
+      assert.equal('deploy.lua, four.lua (added), three (missing) have changed since the router began, which serves what it '
+        .. 'read then: put them back, or begin anew', problem.message)
+    end)
+
+    it('is refused with the names of a few files where many differ', function()
+      local script = {}
+      for i = 1, 200 do
+        write(('app/f%03d.lua'):format(i), '')
+        script[i] = ("require 'f%03d'"):format(i)
+      end
+      write('app/deploy.lua', table.concat(script, '\n'))
+      local _, problem = bundle.verify(root .. '/app/deploy.lua', expected)
+      assert.equal(100, #problem.files)
+      assert.truthy(problem.message:find('^deploy.lua, f001.lua %(added%), .*f004.lua %(added%), 198 others have changed'),
+        problem.message)
+    end)
+  end)
+
   it('is hashed with the lengths of all parts', function()
     local hash = bundle.hash { b = { size = 2, hash = 'xy' }, a = { size = 2 ^ 32 + 1, hash = 'z' } }
     assert.equal('#\0\0\0\16farside bundle 1\0\0\0\2\0\0\0\1a\0\0\0\1\0\0\0\1\0\0\0\1z\0\0\0\1b\0\0\0\0\0\0\0\2\0\0\0\2xy#', hash)

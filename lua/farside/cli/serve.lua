@@ -49,7 +49,7 @@ local function describe(deployment)
     name = deployment.name,
     tag = deployment.tag,
     version_label = deployment.version_label,
-    hash = deployment.hash,
+    hash = deployment.bundle.hash,
     file = deployment.file,
     functions = functions,
     classes = check.sorted_keys(deployment.classes),
@@ -80,6 +80,7 @@ end
 local function deploy_all(server, all)
   for _, deployment in ipairs(all) do
     deployment.follows_load = true
+    deployment.bundle.renew = 'end farside serve and serve again'
     local specification = deployment:specification()
     specification.ttl = deployment.ttl
     specification.names = {}
