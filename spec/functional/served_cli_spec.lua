@@ -274,6 +274,16 @@ describe('beside a served router,', function()
       host.eventually(function() return farside('logs').out:find('a\\x1b[2Jb', 1, true) end, 5, 'the line is there')
     end)
 
+    it('says that there is no such worker, and which there are', function()
+      serve()
+      farside('call', 'square', 'x=5')
+      fails(1, 'farside: logs: there is no worker 9, and no line of one that was; workers that there are: 0', 'logs', '9')
+      local follower = host.spawn({ host.farside, 'logs', '-f', '9' }, { env = environment() })
+      follower:wait_for 'there is no worker 9'
+      follower:kill(2)
+      follower:wait()
+    end)
+
     it('refuses what is no number of a worker', function()
       fails(64, "expected the number of a worker, got 'x'", 'logs', 'x')
     end)

@@ -55,6 +55,17 @@ describe('farside call', function()
     assert.equal("argument '[1': JSON: expected ',' or ']' at character 3, got the end", select(2, arguments { '[1' }))
     assert.equal('--json: JSON: expected a key in quotes at character 2, got the end', select(2, arguments({}, '{')))
     assert.equal('expected arguments in --json or as words, got both', select(2, arguments({ '2' }, '[2]')))
+    assert.equal("expected each parameter once, got 'width' again", select(2, arguments { 'width=2', 'width=2' }))
+    assert.equal("expected each parameter once, got 'width' again", select(2, arguments { 'width=null', 'width=2' }))
+  end)
+
+  it('says how text is given that looks like an argument by name', function()
+    assert.equal("expected names of parameters (width, height, unit), got 'a'; text that looks like NAME=VALUE is given as JSON, "
+      .. [['"a=\"b\""']], select(2, arguments { 'width=2', 'a="b"' }))
+    local _, problem = call.arguments({ name = 'echo', parameters = {}, is_open = true }, { arguments = { 'a=b' } })
+    assert.equal("expected names of parameters (it names none), got 'a'; text that looks like NAME=VALUE is given as JSON, "
+      .. [['"a=b"']], problem)
+    assert.equal('"a=b"', arguments { '"a=b"' })
   end)
 
   it('prints text as it is and all else as JSON', function()

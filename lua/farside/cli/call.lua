@@ -70,7 +70,7 @@ local function is_parameter(described, name)
   return false
 end
 
---- Values by name, in the order of the parameters.
+--- Values by name, in the order of the parameters. Without them, what is wrong, and whether it looks like a slip of the pen.
 local function place(described, named)
   local values, count = {}, 0
   for i, parameter in ipairs(described.parameters) do
@@ -78,8 +78,10 @@ local function place(described, named)
   end
   for _, name in ipairs(check.sorted_keys(named)) do
     if not is_parameter(described, name) then
-      return nil, ("expected names of parameters (%s), got '%s'%s"):format(table.concat(described.parameters, ', '), name,
-        check.nearest(name, described.parameters) and check.suggest(name, described.parameters) or '')
+      local nearest = check.nearest(name, described.parameters)
+      return nil, ("expected names of parameters (%s), got '%s'%s"):format(#described.parameters > 0
+        and table.concat(described.parameters, ', ') or 'it names none', name,
+        nearest and check.suggest(name, described.parameters) or ''), nearest ~= nil
     end
   end
   return values, count
@@ -93,12 +95,22 @@ local function from_json(described, text)
   return place(described, value)
 end
 
+-- A word that was meant as text, as it has to be typed.
+local function as_text(words, described)
+  for _, word in ipairs(words) do
+    if not is_parameter(described, word:match('^[^=]*')) then
+      return ("; text that looks like NAME=VALUE is given as JSON, '%s'"):format(json.encode(word))
+    end
+  end
+end
+
 local function from_words(described, words)
   local named, values, count, has_names = {}, {}, 0, false
   for _, word in ipairs(words) do
     local name, rest = word:match('^([%a_][%w_]*)=(.*)$')
     local value, problem = value_of(name and rest or word)
     if problem then return nil, problem end
+    if name and named[name] ~= nil then return nil, ("expected each parameter once, got '%s' again"):format(name) end
     if name then
       named[name], has_names = value, true
     else
@@ -108,7 +120,9 @@ local function from_words(described, words)
   end
   if not has_names then return values, count end
   if count > 0 then return nil, 'expected all arguments by name, or all by position, got both' end
-  return place(described, named)
+  local placed, most, is_slip = place(described, named)
+  if not placed and not is_slip then most = most .. as_text(words, described) end
+  return placed, most
 end
 
 --- The arguments of a call: values and their number; nil, problem.

@@ -42,6 +42,18 @@ local function show(operator, given, paint, timeout)
   return false, worker
 end
 
+-- Why no line of a worker can be there, or nil. One that has ended may have left some.
+local function no_worker(deployment, place)
+  if not place then return nil end
+  local there = {}
+  for i, worker in ipairs(deployment.workers) do
+    if worker.place == place then return nil end
+    there[i] = ('%d'):format(worker.place)
+  end
+  return ('there is no worker %d, and no line of one that was; workers that there are: %s'):format(place,
+    #there > 0 and table.concat(there, ', ') or 'none')
+end
+
 function M.run(given)
   local entry, code, problem = routers.one(given)
   if not entry then return code, problem end
@@ -49,8 +61,15 @@ function M.run(given)
   local done
   done, code, problem = routers.ask(entry, 'logs', { worker = given.worker, follow = given.follow })
   if not done then return code, problem end
-  while show(operator, given, paint, 0) do end
+  local has_lines = false
+  while show(operator, given, paint, 0) do has_lines = true end
   io.flush()
+  problem = not has_lines and no_worker(entry.deployment, given.worker)
+  if problem and not given.follow then
+    operator:close()
+    return 1, problem
+  end
+  if problem then io.stderr:write('farside: logs: ', problem, '; it may come\n') end
   local ended
   while given.follow and not ended do
     local more
