@@ -80,6 +80,7 @@ describe('beside a served router,', function()
       prints('[25]\n', 'call', 'square', 'x=5', '--json')
       prints('[1,"a b",null,{"c":[2]},true,9007199254740993]\n', 'call', 'echo', '--json',
         '[1, "a b", null, {"c": [2]}, true, 9007199254740993]')
+      prints('[[[],{},{"a":[]}]]\n', 'call', 'echo', '--json', '[[[], {}, {"a": []}]]')
       prints('text\n', 'call', 'echo', 'text')
       prints('', 'call', 'echo')
     end)

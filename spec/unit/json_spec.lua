@@ -61,7 +61,11 @@ describe('JSON of the command line', function()
 
   it('tells empty lists from empty objects, both ways', function()
     assert.equal('[{},[]]', json.encode(json.decode('[{},[]]')))
-    assert.equal('{}', json.encode {})
+  end)
+
+  it('takes an empty table for a list, as the wire does', function()
+    local _, list, map, plain = native.decode(nil, native.encode(nil, native.array {}, native.map {}, {}):tostring())
+    assert.same({ '[]', '{}', '[]', '[]' }, { json.encode(list), json.encode(map), json.encode(plain), json.encode {} })
   end)
 
   it('has a place for what JSON does not know', function()
@@ -84,7 +88,7 @@ describe('JSON of the command line', function()
   end)
 
   it('is written over several lines for a person', function()
-    assert.equal('{\n  "a": [\n    1,\n    2\n  ],\n  "b": {}\n}', json.encode({ b = {}, a = { 1, 2 } }, true))
+    assert.equal('{\n  "a": [\n    1,\n    2\n  ],\n  "b": []\n}', json.encode({ b = {}, a = { 1, 2 } }, true))
   end)
 end)
 

@@ -5,6 +5,7 @@
 --     5, -1, 0.5, 1e3      a number; whole ones beyond 2^53 an int64 or uint64
 --     [..], {..}           farside.array, farside.map, also empty
 --
+-- An empty table is what it is on the wire (host/vm/codec.h): a list, unless it is a farside.map.
 -- The other way a string that is no UTF-8 becomes {"base64": "..."}; a number that is none, or infinite, its name in quotes.
 local ffi = require 'ffi'
 local check = require 'farside.check'
@@ -198,7 +199,7 @@ local function is_list(value)
     if type(key) ~= 'number' then return false end
     count = count + 1
   end
-  return count == #value and (count > 0 or getmetatable(value) == getmetatable(native.array {}))
+  return count == #value and (count > 0 or getmetatable(value) ~= getmetatable(native.map {}))
 end
 
 local function sorted_keys(map)

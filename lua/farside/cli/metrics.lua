@@ -1,4 +1,6 @@
 --- farside metrics: what a router has counted, as Prometheus reads it.
+local json = require 'farside.cli.json'
+local native = require 'farside.native'
 local routers = require 'farside.cli.routers'
 
 local M = {}
@@ -17,7 +19,7 @@ function M.declare(parser)
 end
 
 local function labels_of(text)
-  local labels, at = {}, 1
+  local labels, at = native.map {}, 1
   while true do
     local name, from = text:match('([%a_][%w_]*)="()', at)
     if not name then return labels end
@@ -52,7 +54,7 @@ function M.run(given)
   text, code, problem = routers.ask({ router = router }, 'metrics')
   router.operator:close()
   if not text then return code, problem end
-  io.write(given.json and require('farside.cli.json').encode(M.parse(text), true) .. '\n' or text)
+  io.write(given.json and json.encode(M.parse(text), true) .. '\n' or text)
 end
 
 return M

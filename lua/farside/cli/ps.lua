@@ -78,7 +78,7 @@ function M.run(given)
   for i, router in ipairs(all) do statuses[i] = router.status end
   routers.close(all)
   if given.json then
-    io.write(json.encode(#statuses > 0 and statuses or require('farside.native').array {}, true), '\n')
+    io.write(json.encode(statuses, true), '\n')
     if #all > 0 then return 0 end
   end
   if #found == 0 then return routers.nobody(all, problems, given) end

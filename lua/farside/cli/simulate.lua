@@ -295,7 +295,7 @@ function M.run(given)
   if given.json then
     local list = {}
     for i, one in ipairs(runs) do
-      one.summary.policy = one.policy
+      one.summary.policy, one.summary.errors = one.policy, native.map(one.summary.errors)
       list[i] = one.summary
     end
     io.write(json.encode(list), '\n')
