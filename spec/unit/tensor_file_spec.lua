@@ -167,6 +167,19 @@ describe('a .npy file', function()
     assert.is_false(pcall(tensor.save, path_of 'x.npy', tensor.zeros({ 1 }, 'bf16')))
   end)
 
+  it('says that the disk is full, and not where in Farside it was noticed', function()
+    local open, path = io.open, path_of 'full.npy'
+    finally(function() rawset(io, 'open', open) end)
+    rawset(io, 'open', function(name, mode)
+      if mode == 'wbx' then return open('/dev/full', 'wb') end
+      return open(name, mode)
+    end)
+    for _, count in ipairs { 1, 1000000 } do  -- noticed when it is closed, and before
+      local ok, message = pcall(tensor.save, path, tensor.zeros { count })
+      assert.same({ false, path .. ': cannot be written: No space left on device' }, { ok, message })
+    end
+  end)
+
   it('has booleans that are 0 or 1, whatever else stands in it', function()
     local path = write('bools.npy', npy("{'descr': '|b1', 'fortran_order': False, 'shape': (5,), }\n", '\0\1\2\255\1'))
     assert.equal('\0\1\1\1\1', tensor.load(path):string())

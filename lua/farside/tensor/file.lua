@@ -123,11 +123,13 @@ function M.write(path, write)
     file, problem, number = io.open(temporary, 'wbx')
   until file or number ~= EXISTS
   if not file then error(('%s: cannot be written: %s'):format(path, problem), 0) end
+  local function put_string(bytes)
+    local done, why = file:write(bytes)
+    if not done then error(why, 0) end  -- assert would say where in this file
+  end
   local function put(bytes, count)
-    if type(bytes) == 'string' then return assert(file:write(bytes)) end
-    for at = 0, count - 1, CHUNK do
-      assert(file:write(ffi.string(bytes + at, math.min(CHUNK, count - at))))
-    end
+    if type(bytes) == 'string' then return put_string(bytes) end
+    for at = 0, count - 1, CHUNK do put_string(ffi.string(bytes + at, math.min(CHUNK, count - at))) end
   end
   local ok, failure = pcall(write, put)
   local closed, reason = file:close()
