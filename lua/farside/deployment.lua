@@ -497,9 +497,19 @@ local function forget(deployment)
   end
 end
 
+--- Parameters of the autoscaler among the options of a deployment, or nil.
+local function misplaced(options)
+  for _, name in ipairs(type(options) == 'table' and check.sorted_keys(scaling.OPTIONS) or {}) do
+    if options[name] ~= nil then
+      return ("farside.deployment: unknown option '%s'; it is one of app.configure_autoscaling { %s = ... }"):format(name, name)
+    end
+  end
+  return nil
+end
+
 --- Declares a deployment; the caller's chunk is its deploy script.
 function M.new(options)
-  local problem = check.options('farside.deployment', options, OPTIONS)
+  local problem = misplaced(options) or check.options('farside.deployment', options, OPTIONS)
   if not problem and options.name == nil then problem = "farside.deployment: expected name = '...', got none" end
   if problem then error(problem, 2) end
   local caller = names.caller(2)

@@ -124,6 +124,8 @@ describe('a deploy script', function()
     { 'no name', 'farside.deployment {}', "deploy.lua:1: farside.deployment: expected name = '...', got none" },
     { 'a mistyped option', 'farside.deployment { nmae = "x" }',
       "deploy.lua:1: farside.deployment: unknown option 'nmae'; did you mean 'name'?" },
+    { 'a parameter of the autoscaler', 'farside.deployment { name = "x", max_workers = 2 }',
+      "deploy.lua:1: farside.deployment: unknown option 'max_workers'; it is one of app.configure_autoscaling { max_workers = ... }" },
     { 'a ttl of text', 'farside.deployment { name = "x", ttl = "1" }',
       'deploy.lua:1: farside.deployment: ttl: expected a number above 0, got the string "1"' },
     { 'no table', 'farside.deployment "x"',
