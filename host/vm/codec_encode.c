@@ -16,7 +16,16 @@ enum { STACK_PER_TABLE = 12 };
 
 int codec_refuse_memory(struct encoder *encoder) {
   return codec_refuse_size(encoder, (double)encoder->cost, (double)encoder->cost, "bytes",
-                           "does not fit into the memory that is left");
+                           "does not fit into the memory that is left", NULL);
+}
+
+// What a user can do about a value that is too large.
+static const char *in_parts(const struct encoder *encoder) {
+  if (!strcmp(encoder->side, "argument"))
+    return "pass it in parts, by several calls, or have a context or the function load it from a "
+           "file";
+  if (!strcmp(encoder->side, "item")) return "yield it as several items";
+  return "yield it in parts, as a stream (app.yield), or write it to a file and return the name";
 }
 
 static bool is_within(const struct encoder *encoder, size_t size) {
@@ -29,12 +38,12 @@ static __attribute__((noinline)) int refuse_limit(struct encoder *encoder, size_
   if (encoder->buffer->failed) return codec_refuse_memory(encoder);
   if (encoder->elements > LIMIT_ELEMENTS)
     return codec_refuse_size(encoder, encoder->elements, LIMIT_ELEMENTS, "values",
-                             "holds too many values");
+                             "holds too many values", in_parts(encoder));
   if (codec_body_size(encoder) + size > CODEC_BODY)
     return codec_refuse_size(encoder, (double)(codec_body_size(encoder) + size), CODEC_BODY,
-                             "bytes", "makes the message too long");
+                             "bytes", "makes the message too long", in_parts(encoder));
   return codec_refuse_size(encoder, (double)encoder->cost, LIMIT_COST, "bytes in Lua",
-                           "needs too much memory in Lua");
+                           "needs too much memory in Lua", in_parts(encoder));
 }
 
 static inline int charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t size) {
@@ -50,11 +59,11 @@ int codec_charge(struct encoder *encoder, uint32_t elements, size_t cost, size_t
 static int descend(struct encoder *encoder, uint32_t depth) {
   encoder->depth += depth;
   if (encoder->depth > LIMIT_DEPTH)
-    return codec_refuse_size(encoder, encoder->depth, LIMIT_DEPTH, "levels",
-                             "is nested too deeply");
+    return codec_refuse_size(encoder, encoder->depth, LIMIT_DEPTH, "levels", "is nested too deeply",
+                             NULL);
   if (!lua_checkstack(encoder->L, STACK_PER_TABLE))
     return codec_refuse_size(encoder, lua_gettop(encoder->L), lua_gettop(encoder->L), "levels",
-                             "does not fit on the Lua stack");
+                             "does not fit on the Lua stack", NULL);
   return 0;
 }
 
@@ -437,7 +446,7 @@ static int encode_value(struct encoder *encoder, int index) {
 int codec_encode_values(struct encoder *encoder) {
   if (encoder->count > CODEC_VALUES)
     return codec_refuse_size(encoder, encoder->count, CODEC_VALUES, "values",
-                             "is one of too many values");
+                             "is one of too many values", "put them into a table");
   encoder->elements = 1 + (uint32_t)encoder->count;
   encoder->cost = CODEC_COST_TABLE + (size_t)encoder->count * CODEC_COST_ELEMENT;
   encoder->depth = 1;

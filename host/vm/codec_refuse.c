@@ -6,7 +6,7 @@
 
 #include "codec_state.h"
 
-enum { PATH = 320, PATH_KEY = 48, MESSAGE = 512 };
+enum { PATH = 320, PATH_KEY = 48, MESSAGE = 640 };
 
 // Text that is cut where it ends. All of it is ASCII, so any place is good.
 struct text {
@@ -131,7 +131,7 @@ static void push_refusal(struct encoder *encoder, const char *name, const struct
 }
 
 int codec_refuse_type(struct encoder *encoder, const char *type, const char *format, ...) {
-  char what[MESSAGE / 4];
+  char what[MESSAGE / 5];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(what, sizeof what, format, arguments);
@@ -144,13 +144,14 @@ int codec_refuse_type(struct encoder *encoder, const char *type, const char *for
 }
 
 int codec_refuse_size(struct encoder *encoder, double size, double limit, const char *unit,
-                      const char *text) {
+                      const char *text, const char *advice) {
   struct text path = {0};
-  char what[MESSAGE / 4];
+  char what[MESSAGE / 2];
   add_path(&path, encoder, encoder->level_count, true);
   bool is_argument = !strcmp(encoder->side, "argument");
   if (size > limit)
-    snprintf(what, sizeof what, "%s: expected at most %.0f %s, got %.0f", text, limit, unit, size);
+    snprintf(what, sizeof what, "%s: expected at most %.0f %s, got %.0f%s%s", text, limit, unit,
+             size, advice ? "; " : "", advice ? advice : "");
   else
     snprintf(what, sizeof what, "%s", text);
   push_refusal(encoder, is_argument ? "ArgumentTooLarge" : "ResultTooLarge", &path, what);

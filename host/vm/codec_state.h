@@ -132,9 +132,10 @@ int codec_encode_values(struct encoder *encoder);
 int codec_refuse_type(struct encoder *encoder, const char *type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/// The same for a limit, with both numbers where `size` is above it.
+/// The same for a limit, with both numbers where `size` is above it, and then what to do about it,
+/// unless that is NULL.
 int codec_refuse_size(struct encoder *encoder, double size, double limit, const char *unit,
-                      const char *text);
+                      const char *text, const char *advice);
 
 /// There is no memory for the body.
 int codec_refuse_memory(struct encoder *encoder);
