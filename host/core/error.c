@@ -180,6 +180,16 @@ void error_cause(struct error_writer *writer, const struct payload *cause) {
   buffer_free(&body);
 }
 
+bool error_says(const struct payload *body, const char *key, const unsigned char **text,
+                size_t *size) {
+  struct cursor map, value;
+  size_t count;
+  if (!body || body->count != 1) return false;
+  map = cursor_of(body->parts[0].bytes, body->parts[0].size);
+  return cursor_array(&map, &count) && count == 1 && cursor_type(&map) == CURSOR_MAP &&
+         cursor_find(map, key, &value) && cursor_str(&value, text, size);
+}
+
 struct payload *error_end(struct error_writer *writer) {
   struct buffer *buffer = &writer->buffer;
   struct payload *payload = NULL;

@@ -93,6 +93,9 @@ void error_trials(struct error_writer *writer, const struct trial *trials, uint3
 /// Puts the map of another error (a body made by this writer or by a worker) under "cause". Deeper
 /// than LIMIT_ERROR_CAUSES or no map: left out.
 void error_cause(struct error_writer *writer, const struct payload *cause);
+/// What the body of an error says under `key`, a text. False: nothing. NULL is allowed.
+bool error_says(const struct payload *body, const char *key, const unsigned char **text,
+                size_t *size);
 /// The finished body, one reference for the caller. The writer is empty afterwards. Ends the
 /// process when memory runs out.
 struct payload *error_end(struct error_writer *writer);

@@ -63,6 +63,8 @@ void router_log(struct router *router, uint32_t deployment, const char *format, 
   va_start(arguments, format);
   vsnprintf(text, 512, format, arguments);
   va_end(arguments);
+  for (char *at = text; *at; at++)  // what a worker has said may be in it
+    if ((unsigned char)*at < ' ' || *at == 127) *at = ' ';
   struct action *action = router_act(router, ROUTER_LOG);
   action->deployment = deployment;
   action->text = text;

@@ -162,6 +162,10 @@ void router_worker_message(struct router *router, uint32_t worker, uint32_t gene
 void router_worker_lost(struct router *router, uint32_t worker, uint32_t generation,
                         enum lost_reason reason, int code, uint64_t entered, int64_t now);
 
+/// The number of the system for a process that was started, by which people know it.
+void router_worker_process(struct router *router, uint32_t worker, uint32_t generation,
+                           uint32_t process);
+
 /// What a process printed last that has ended itself; before router_worker_lost, whose errors quote
 /// it.
 void router_worker_said(struct router *router, uint32_t worker, uint32_t generation,

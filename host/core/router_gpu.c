@@ -38,11 +38,10 @@ static bool has_text(struct cursor map, const char *key, const char *wanted) {
 }
 
 void router_gpu_told(struct router *router, const struct worker *worker) {
-  struct cursor map;
   const unsigned char *text = (const unsigned char *)"";
   size_t size = 0;
   if (!router_gpu_failed(worker)) return;
-  if (map_of(worker->goodbye, &map)) find_text(map, "message", &text, &size);
+  error_says(worker->goodbye, "message", &text, &size);
   router_log(router, worker->deployment, "the GPU of worker %u %s: %.*s", worker->number,
              worker->phase == PHASE_GPU_LOST ? "is lost, and goes to no worker any more"
                                              : "has failed, the worker is replaced",

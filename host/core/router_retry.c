@@ -245,6 +245,12 @@ bool router_retry_killed(struct router *router, struct call *call, int64_t now) 
 #ifndef PLANT_POISON_FORGOTTEN
   if (suspect->deaths < LIMIT_ATTEMPTS && call->deaths < LIMIT_ATTEMPTS) return false;
   suspect->until = deployment->quarantined = now + kQuarantine;
+  char text[CALL_TEXT];
+  router_log(
+      router, call->deployment,
+      "%s is poison: %d workers died of it, or of others with the same arguments; such calls "
+      "are refused for %.0f s (fingerprint %016" PRIx64 ")",
+      router_call_text(router, call, text), LIMIT_ATTEMPTS, to_seconds(kQuarantine), suspect->hash);
   return true;
 #else
   return false;

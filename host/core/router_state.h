@@ -16,6 +16,7 @@
 //   router_batch.c    calls that a worker runs as one
 //   router_ahead.c    short calls that are given to a worker before it has a slot
 //   router_worker.c   a place and the processes that stand in it
+//   router_loss.c     what operators are told of processes that have ended
 //   router_metrics.c  what is counted; router_metrics_text.c writes it for Prometheus
 //   router_ended.c    who is told of calls that have ended
 //   router_finish.c   the end: what waits is given back, what runs goes on
@@ -129,6 +130,8 @@ struct worker {
   bool tainted;               // the same, because a call was interrupted
   bool wanted;                // a process is to stand in this place
   bool parked;                // READY, and given no calls; see router_scale.c
+  bool lacks_gpu;             // the process before found none, and that was said
+  uint32_t process;           // what a person knows it by; 0: nobody has said
   bool retiring;              // DRAINING, and told so only when its last call has ended
   uint64_t mark;              // not 0: it is to be recycled, the smaller the sooner
   uint64_t mark_limit;        // why: so many calls, or bytes
@@ -569,6 +572,19 @@ void router_worker_retire(struct router *router, struct worker *worker, int64_t 
 /// Fills a message for the current process of `worker` and queues it; takes over the body.
 void router_worker_send(struct router *router, const struct worker *worker,
                         const struct message *message);
+
+// router_loss.c
+enum { LOSS_SIZE = 440, CALL_TEXT = 160 };
+/// "call ID of NAME", for a person.
+const char *router_call_text(const struct router *router, const struct call *call,
+                             char text[CALL_TEXT]);
+/// How the process of `worker`, with its state and calls still, has ended; "": not to be told.
+void router_loss_describe(const struct router *router, struct worker *worker,
+                          enum lost_reason reason, int code, char *text, size_t size);
+/// Tells it, if it is to be told, now that it is known what comes next. `heir`: the worker that was
+/// started to replace it, or ROUTER_NONE.
+void router_loss_tell(struct router *router, const struct worker *worker, uint32_t heir,
+                      const char *text, int64_t now);
 
 // router_why.c, only where decisions are kept
 /// `call` was looked at, with the first `count` of deployment->candidates, and waits, for a place in

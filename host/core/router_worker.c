@@ -54,6 +54,7 @@ void router_worker_start(struct router *router, struct worker *worker, int64_t n
   worker->mark_why = NULL;
   worker->unanswered = worker->bad_answers = 0;
   worker->finished = worker->entered = 0;
+  worker->process = 0;
   worker->round_trip = 0;
   worker->phase = PHASE_NONE;
   payload_unref(worker->goodbye);
@@ -201,6 +202,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   }
   worker->state = WORKER_READY;
   worker->ready_at = now;
+  worker->lacks_gpu = false;
   router_score_ready(router, worker);
   router_outlook_changed(router, worker);
   timers_cancel(&router->timers, &worker->timer);
@@ -393,6 +395,12 @@ static void replace(struct router *router, struct worker *worker, double delay, 
   timers_set(&router->timers, &worker->timer, now + (int64_t)(delay * 1e9));
 }
 
+void router_worker_process(struct router *router, uint32_t number, uint32_t generation,
+                           uint32_t process) {
+  if (number >= router->worker_count || router->workers[number]->generation != generation) return;
+  router->workers[number]->process = process;
+}
+
 void router_worker_said(struct router *router, uint32_t number, uint32_t generation,
                         const char *text) {
   static const char said[] = "; it said: ";
@@ -430,12 +438,16 @@ void router_worker_lost(struct router *router, uint32_t number, uint32_t generat
   timers_cancel(&router->timers, &worker->timer);
   timers_cancel(&router->timers, &worker->heartbeat);
   timers_cancel(&router->timers, &worker->recall);
+  char text[LOSS_SIZE];
+  router_loss_describe(router, worker, reason, code, text, sizeof text);
   leave_ready(router, worker, WORKER_NONE);
   lose_calls(router, worker, reason, code, now);
   double delay = was_starting || (young && !ours) ? charge(router, worker, reason, code, now)
                                                   : served_backoff(router, worker);
+  uint32_t heir = deployment->retiree == number ? deployment->substitute : ROUTER_NONE;
   router_recycle_lost(router, worker);
   replace(router, worker, delay, now);
+  router_loss_tell(router, worker, heir, text, now);
   router_recycle_next(router, deployment, now);
   router_scale_soon(router, deployment, now);
   router_dispatch(router, deployment, now);

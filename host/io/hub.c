@@ -90,6 +90,8 @@ static void provide(struct hub *hub, const struct action *action) {
   if (action->type == ROUTER_START) {
     router_client(hub->router, WORKERS + action->worker, wait_now());
     provider->start(provider, &tag, hub->deployed[action->deployment].start);
+    router_worker_process(hub->router, action->worker, action->generation,
+                          (uint32_t)local_pid(hub->local, action->worker));
   } else if (action->type == ROUTER_KILL) {
     provider->stop(provider, &tag);
   } else {

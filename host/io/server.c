@@ -131,6 +131,7 @@ static void say_failed(struct served *served) {
   snprintf(line, sizeof line, "has failed, as no worker becomes ready; the last failure: %s",
            cause);
   log_line(served->name, line);
+  server_line(served->server, served->number, ROUTER_NONE, line, strlen(line));
 }
 
 static void turn_failures(struct server *server) {
@@ -352,6 +353,7 @@ static void free_served(struct served *served) {
   payload_unref(served->files);
   payload_unref(served->description);
   payload_unref(served->welcome);
+  free(served->tail.text);
   free(served->name);
   free(served->tag);
   free(served->hash);

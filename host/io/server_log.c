@@ -25,9 +25,7 @@ static struct tail *tail_of(struct server *server, uint32_t worker) {
     server->tails = xrealloc(server->tails, (worker + 1) * sizeof *server->tails);
     while (server->tail_count <= worker) server->tails[server->tail_count++] = (struct tail){0};
   }
-  struct tail *tail = &server->tails[worker];
-  if (!tail->text) tail->text = xrealloc(NULL, TAIL_SIZE);
-  return tail;
+  return &server->tails[worker];
 }
 
 // Forgets whole lines from the front, so that `size` bytes have room.
@@ -42,8 +40,8 @@ static void make_room(struct tail *tail, size_t size) {
   tail->size -= gone;
 }
 
-static void keep(struct server *server, uint32_t worker, const char *text, size_t size) {
-  struct tail *tail = tail_of(server, worker);
+static void keep(struct tail *tail, const char *text, size_t size) {
+  if (!tail->text) tail->text = xrealloc(NULL, TAIL_SIZE);
   if (size >= TAIL_SIZE) size = TAIL_SIZE - 1;
   make_room(tail, size + 1);
   memcpy(tail->text + tail->size, text, size);
@@ -106,10 +104,10 @@ static void follow(struct peer *peer, const struct served *served, uint32_t work
 
 void server_line(void *owner, uint32_t deployment, uint32_t worker, const char *text, size_t size) {
   struct server *server = owner;
-  if (worker != ROUTER_NONE) keep(server, worker, text, size);
+  struct served *served = server->deployments[deployment];
+  keep(worker == ROUTER_NONE ? &served->tail : tail_of(server, worker), text, size);
   if (!server->operators) return;
   uint32_t first, count;
-  const struct served *served = server->deployments[deployment];
   if (!find_places(served, &first, &count)) return;
   for (struct peer *peer = server->first; peer; peer = peer->next)
     follow(peer, served, worker == ROUTER_NONE ? worker : worker - first, text, size);
@@ -140,4 +138,5 @@ void server_send_tails(struct peer *peer, const struct served *served, uint32_t 
   for (uint32_t i = 0; i < count && first + i < server->tail_count; i++)
     if (worker == ROUTER_NONE || worker == i)
       send_tail(peer, served, i, &server->tails[first + i], now);
+  if (worker == ROUTER_NONE) send_tail(peer, served, ROUTER_NONE, &served->tail, now);
 }

@@ -6,7 +6,7 @@
 //   server_operator.c  operators' requests
 //   server_why.c       why a call went where it went
 //   server_memory.c    what the router holds, and what it does without as that becomes much
-//   server_log.c       the lines of workers that are kept and followed
+//   server_log.c       the lines of workers, and of the router, that are kept and followed
 #pragma once
 
 #include <stdbool.h>
@@ -22,6 +22,12 @@
 struct buffer;
 struct transport;
 
+// The last lines of a worker, or of what the router says of a deployment.
+struct tail {
+  char *text;  // TAIL_SIZE bytes, lines with their ends; NULL: there was none
+  size_t size;
+};
+
 // A deployment that is served.
 struct served {
   struct server *server;
@@ -36,7 +42,8 @@ struct served {
   uint32_t clients;
   int64_t ttl, left_at;  // without a client for so long it ends, 0: never; since when it has none
   bool ended;
-  bool failed;  // its workers do not become ready, and that was said
+  bool failed;       // its workers do not become ready, and that was said
+  struct tail tail;  // of what the router has said of it
 };
 
 // A connection.
@@ -61,12 +68,6 @@ struct peer {
 struct peers {
   struct peer **items;
   size_t count, capacity;
-};
-
-// The last lines of a worker.
-struct tail {
-  char *text;  // TAIL_SIZE bytes, lines with their ends
-  size_t size;
 };
 
 enum server_phase { SERVER_SERVES, SERVER_FINISHES, SERVER_DRAINS, SERVER_FLUSHES, SERVER_ENDED };
@@ -152,8 +153,10 @@ void server_weigh(struct server *server);
 struct peer *server_largest(const struct server *server);
 
 // server_log.c
+/// A line of a worker, or of the router (ROUTER_NONE), is kept and goes to those who follow.
 void server_line(void *owner, uint32_t deployment, uint32_t worker, const char *text, size_t size);
-/// The lines that were kept of a deployment, or of one of its workers.
+/// The lines that were kept of a deployment and what the router has said of it, or those of one of
+/// its workers.
 void server_send_tails(struct peer *peer, const struct served *served, uint32_t worker,
                        int64_t now);
 /// Says how many lines an operator has missed, once it reads again.

@@ -329,7 +329,7 @@ describe('a GPU', function()
       print(e.name, e.executed, e.cause.name, e.cause.cuda_code)
     ]])
     assert.equal('DeploymentFailed\tno\tGpuFault\t719\n', process.out, process.err)
-    assert.equal(5, select(2, process.err:gsub('exit code 81', '')), process.err)
+    assert.equal(5, select(2, process.err:gsub('ended with exit code 81', '')), process.err)
   end)
 
   it('G12: that the client uses too is nothing to its workers, which are processes of their own', function()

@@ -13,7 +13,12 @@ local echo = app.remote(function(...) return ... end)
 local fail = app.remote(function(text) error({ text = text }) end)
 local nap = app.remote(function(seconds) farside.sleep(seconds) return 'slept' end)
 local say = app.remote(function(text) print(text) end)
-return { app = app, square = square, area = area, echo = echo, fail = fail, nap = nap, say = say }
+local die = app.remote(function()
+  local ffi = require 'ffi'
+  ffi.cdef 'int getpid(void); int kill(int, int);'
+  ffi.C.kill(ffi.C.getpid(), 9)
+end)
+return { app = app, square = square, area = area, echo = echo, fail = fail, nap = nap, say = say, die = die }
 ]]
 
 local function environment(changes)
@@ -283,6 +288,21 @@ describe('beside a served router,', function()
       follower:wait_for 'there is no worker 9'
       follower:kill(2)
       follower:wait()
+    end)
+
+    it('tells of a worker that has died, in a call or idle, as the router itself does', function()
+      local process = serve()
+      assert.truthy(farside('call', 'die').err:find('WorkerLost', 1, true))
+      host.eventually(function() return farside('ps').out:find('2 of 2 workers ready', 1, true) end, 20, 'both are there')
+      local pid = json(farside('ps', '--json').out, '[0]["deployments"][0]["workers"][0]["pid"]')
+      os.execute('kill -9 ' .. assert(pid:match('^%d%d+$'), pid))
+      local in_call = 'worker %d %(process %d+%) was ended by signal 9 %(Killed%) while it ran call %x+ of die; another one [^\n]+\n'
+      local idle = ('worker %%d %%(process %s%%) was ended by signal 9 %%(Killed%%) while it ran no call; [^\n]+\n'):format(pid)
+      process:wait_for('%[square%] ' .. in_call)
+      process:wait_for('%[square%] ' .. idle)
+      local lines = farside('logs').out
+      assert.truthy(lines:find('router: ' .. in_call), lines)
+      assert.truthy(lines:find('router: ' .. idle), lines)
     end)
 
     it('refuses what is no number of a worker', function()

@@ -22,7 +22,9 @@ struct scene {
   int64_t now;
   uint64_t calls;  // made
   struct action *wanted;
-  size_t count;  // of wanted actions; those taken have the type TAKEN
+  size_t count;               // of wanted actions; those taken have the type TAKEN
+  size_t lines;               // that the router has said to a person
+  char said[512], told[512];  // the last of them, the one before
 };
 
 enum { TAKEN = -1 };
@@ -30,7 +32,12 @@ enum { TAKEN = -1 };
 static inline void scene_gather(struct scene *scene) {
   struct action action;
   while (router_next(scene->router, &action)) {
-    if (action.type == ROUTER_LOG) continue;
+    if (action.type == ROUTER_LOG) {
+      memcpy(scene->told, scene->said, sizeof scene->told);
+      snprintf(scene->said, sizeof scene->said, "%s", action.text);
+      scene->lines++;
+      continue;
+    }
     EXPECT(scene->count < WANTED);
     scene->wanted[scene->count++] = action;
   }
