@@ -14,6 +14,9 @@
 // never asks for farside_fd a thread of Farside turns, and callbacks come on that thread, one at a
 // time. A callback may call every function here but farside_close.
 //
+// What was opened before a fork is the parent's: in the child every function returns FARSIDE_INVALID,
+// and farside_close does nothing. The child may open one of its own.
+//
 // A tensor among arguments or results is a msgpack extension of type 2. Its content: u8 type (1 f64,
 // 2 f32, 3 f16, 4 bf16, 5 i64, 6 i32, 7 u8, 8 bool), u8 number of dimensions (0 to 8), u8 padding
 // before the elements and u8 padding behind them (0 to 63 bytes of zeros), a little-endian u64 for

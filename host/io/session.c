@@ -114,10 +114,12 @@ int session_open(struct session **out) {
   if (getrandom(&random, sizeof random, 0) != sizeof random) return -errno;
   struct session *session = xcalloc(1, sizeof *session);
   struct loop_events events = {on_turn, on_poll, on_kept, session};
-  int error = loop_open(&session->loop, &events);
+  session->mark = fork_mark_new();
+  int error = session->mark ? loop_open(&session->loop, &events) : -ENOMEM;
   if (!error) error = hub_open(&session->hub, session->loop);
   if (error) {
     if (session->loop) loop_close(session->loop);
+    fork_mark_free(session->mark);
     free(session);
     return error;
   }
@@ -127,6 +129,10 @@ int session_open(struct session **out) {
       session->hub, &(struct hub_client){.message = on_message, .owner = session}, wait_now());
   *out = session;
   return 0;
+}
+
+bool session_is_forked(const struct session *session) {
+  return fork_is_child(session->mark);
 }
 
 static void wait_until_drained(struct session *session) {
@@ -146,6 +152,7 @@ static void free_all(struct session *session) {
   client_free(session->client);
   if (session->poll_fd >= 0) close(session->poll_fd);
   if (session->ended_fd >= 0) close(session->ended_fd);
+  fork_mark_free(session->mark);
   free(session);
 }
 

@@ -19,6 +19,10 @@ struct session;
 /// Nothing is started until the first deployment. Negative errno on failure.
 int session_open(struct session **session);
 
+/// This process is a fork of the one that has opened it: nothing else of it may be called here, it
+/// cannot be closed either.
+bool session_is_forked(const struct session *session);
+
 /// What a served router has to know of a deployment, beside what it declares.
 struct session_bundle {
   const char *tag;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "connection.h"
+#include "fork.h"
 #include "hub.h"
 #include "loop.h"
 #include "session.h"
@@ -21,6 +22,7 @@ struct joined {
 };
 
 struct session {
+  struct fork_mark *mark;
   struct loop *loop;
   struct client *client;
   struct hub *hub;  // with the router in this process

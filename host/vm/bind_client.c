@@ -11,6 +11,7 @@
 #include "../io/session.h"
 #include "../io/wait.h"
 #include "bind_call.h"
+#include "bind_fork.h"
 #include "bind_functions.h"
 #include "codec.h"
 
@@ -28,6 +29,7 @@ struct handle {
 static struct handle *check_handle(lua_State *L, int index) {
   struct handle *handle = luaL_checkudata(L, index, kHandle);
   if (!handle->session) luaL_error(L, "the handle is closed");
+  if (session_is_forked(handle->session)) bind_fork_refuse(L);
   return handle;
 }
 
@@ -336,9 +338,41 @@ static int l_ready(lua_State *L) {
 
 // ---- life ----
 
+static bool is_forked(const struct handle *handle) {
+  return handle->session && session_is_forked(handle->session);
+}
+
+// handle:is_forked(): this process is a fork of the one that has opened it
+static int l_is_forked(lua_State *L) {
+  lua_pushboolean(L, is_forked(luaL_checkudata(L, 1, kHandle)));
+  return 1;
+}
+
+// os.exit, which in a fork calls nobody who was there for the process before it.
+static int l_exit(lua_State *L) {
+  if (is_forked(lua_touserdata(L, lua_upvalueindex(1)))) return bind_fork_leave(L);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 0);
+  return 0;
+}
+
+// For the handle on top of the stack.
+static void replace_exit(lua_State *L) {
+  lua_getglobal(L, "os");
+  if (lua_istable(L, -1)) {
+    lua_pushvalue(L, -2);
+    lua_getfield(L, -2, "exit");
+    lua_pushcclosure(L, l_exit, 2);
+    lua_setfield(L, -2, "exit");
+  }
+  lua_pop(L, 1);
+}
+
+// In a fork nothing: all that it has is that of the process before it.
 static int l_close(lua_State *L) {
   struct handle *handle = luaL_checkudata(L, 1, kHandle);
-  if (!handle->session) return 0;
+  if (!handle->session || is_forked(handle)) return 0;
   session_close(handle->session);
   handle->session = NULL;
   payload_unref(handle->decoding);
@@ -361,15 +395,16 @@ static int l_open(lua_State *L) {
                            strerror(-error));
   pthread_mutex_init(&handle->lock, NULL);
   codec_set_owner(L, &(struct codec_owner){on_release, handle});
+  replace_exit(L);
   return 1;
 }
 
 void bind_client(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"deploy", l_deploy}, {"call", l_call}, {"wait", l_wait},     {"take", l_take},
-      {"next", l_next},     {"done", l_done}, {"cancel", l_cancel}, {"ready", l_ready},
-      {"item", l_item},     {"news", l_news}, {"status", l_status}, {"close", l_close},
-      {"__gc", l_close},    {NULL, NULL},
+      {"deploy", l_deploy}, {"call", l_call},           {"wait", l_wait},     {"take", l_take},
+      {"next", l_next},     {"done", l_done},           {"cancel", l_cancel}, {"ready", l_ready},
+      {"item", l_item},     {"news", l_news},           {"status", l_status}, {"close", l_close},
+      {"__gc", l_close},    {"is_forked", l_is_forked}, {NULL, NULL},
   };
   luaL_newmetatable(L, kHandle);
   lua_pushvalue(L, -1);

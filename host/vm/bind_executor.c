@@ -9,12 +9,20 @@
 #include "../core/pack.h"
 #include "../core/payload.h"
 #include "../io/wait.h"
+#include "bind_fork.h"
 #include "executor.h"
 
 static const char kExecutor[] = "farside.executor";
 
 static struct executor *check(lua_State *L) {
-  return *(struct executor **)luaL_checkudata(L, 1, kExecutor);
+  struct executor *executor = *(struct executor **)luaL_checkudata(L, 1, kExecutor);
+  if (executor_is_forked(executor)) bind_fork_refuse(L);
+  return executor;
+}
+
+static int l_is_forked(lua_State *L) {
+  lua_pushboolean(L, executor_is_forked(*(struct executor **)luaL_checkudata(L, 1, kExecutor)));
+  return 1;
 }
 
 static int take_field(lua_State *L, const char *name) {
@@ -52,6 +60,7 @@ static int l_open(lua_State *L) {
       .rules = take_rules(L),
       .problem = take_field(L, "problem"),
       .failure = take_field(L, "failure"),
+      .forked = take_field(L, "forked"),
   };
   executor_open(check(L), &callbacks);
   return 0;
@@ -247,15 +256,20 @@ static int l_current(lua_State *L) {
 
 void bind_executor(lua_State *L, struct executor *executor) {
   static const luaL_Reg methods[] = {
-      {"open", l_open},         {"ready", l_ready},       {"goodbye", l_goodbye},
-      {"turn", l_turn},         {"pause", l_pause},       {"resume", l_resume},
-      {"draining", l_draining}, {"measure", l_measure},   {"call", l_call},
-      {"cancel", l_cancel},     {"done", l_done},         {"take", l_take},
-      {"next", l_next},         {"wait", l_wait},         {"current", l_current},
-      {"item", l_item},         {"news", l_news},         {"yield", l_yield},
-      {"progress", l_progress}, {"sequence", l_sequence}, {"fault", l_fault},
-      {"settles", l_settles},   {"device", l_device},     {"device_free", l_device_free},
-      {"suspects", l_suspects}, {"runs", l_runs},         {NULL, NULL},
+      {"open", l_open},           {"ready", l_ready},
+      {"goodbye", l_goodbye},     {"turn", l_turn},
+      {"pause", l_pause},         {"resume", l_resume},
+      {"draining", l_draining},   {"measure", l_measure},
+      {"call", l_call},           {"cancel", l_cancel},
+      {"done", l_done},           {"take", l_take},
+      {"next", l_next},           {"wait", l_wait},
+      {"current", l_current},     {"item", l_item},
+      {"news", l_news},           {"yield", l_yield},
+      {"progress", l_progress},   {"sequence", l_sequence},
+      {"fault", l_fault},         {"settles", l_settles},
+      {"device", l_device},       {"device_free", l_device_free},
+      {"suspects", l_suspects},   {"runs", l_runs},
+      {"is_forked", l_is_forked}, {NULL, NULL},
   };
   *(struct executor **)lua_newuserdata(L, sizeof executor) = executor;
   luaL_newmetatable(L, kExecutor);

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../core/payload.h"
+#include "../io/fork.h"
 #include "../io/server.h"
 #include "bind_call.h"
 #include "bind_functions.h"
@@ -141,8 +143,10 @@ static int l_close(lua_State *L) {
   return 0;
 }
 
-// serve() -> server; nil, error. From now on SIGTERM and SIGINT are its own.
+// serve() -> server; nil, error. From now on SIGTERM and SIGINT are its own. A fork that a deploy
+// script has made ends here: one router serves it.
 static int l_serve(lua_State *L) {
+  if (run_is_forked(L)) fork_leave(EXIT_SUCCESS);
   struct binding *binding = lua_newuserdata(L, sizeof *binding);
   *binding = (struct binding){0};
   luaL_getmetatable(L, kServer);

@@ -174,6 +174,11 @@ int farside_open(const struct farside_options *options, struct farside **out) {
   return status;
 }
 
+// A fork has nothing of the process before it, and calls nobody.
+static bool is_usable(const struct farside *farside) {
+  return farside->session && !session_is_forked(farside->session);
+}
+
 // ---- calls ----
 
 static uint32_t find_function(const struct farside *farside, const char *name) {
@@ -204,7 +209,7 @@ static int begin(struct farside *farside, struct call_options *options,
 int farside_listen(struct farside *farside, const char *function, const void *payload, size_t size,
                    double timeout, const struct farside_listener *listener, uint64_t *call) {
   size_t used;
-  if (!farside->session || !function || !(timeout >= 0)) return FARSIDE_INVALID;
+  if (!is_usable(farside) || !function || !(timeout >= 0)) return FARSIDE_INVALID;
   if (!listener || listener->struct_size < sizeof *listener || !listener->ended)
     return FARSIDE_INVALID;
   if (size > LIMIT_FRAME - LIMIT_HEADER || scan_body(payload, size, &scan_body_limits, &used))
@@ -229,18 +234,18 @@ int farside_call(struct farside *farside, const char *function, const void *payl
 }
 
 int farside_cancel(struct farside *farside, uint64_t call) {
-  if (!farside->session) return FARSIDE_INVALID;
+  if (!is_usable(farside)) return FARSIDE_INVALID;
   return session_cancel(farside->session, call) ? FARSIDE_OK : FARSIDE_ENDED;
 }
 
 // ---- turning ----
 
 int farside_fd(struct farside *farside) {
-  return farside->session ? session_fd(farside->session) : FARSIDE_INVALID;
+  return is_usable(farside) ? session_fd(farside->session) : FARSIDE_INVALID;
 }
 
 int farside_turn(struct farside *farside) {
-  if (!farside->session) return FARSIDE_INVALID;
+  if (!is_usable(farside)) return FARSIDE_INVALID;
   session_turn(farside->session);
   return report_all(farside);
 }
@@ -250,7 +255,7 @@ const char *farside_problem(const struct farside *farside) {
 }
 
 void farside_close(struct farside *farside) {
-  if (!farside) return;
+  if (!farside || (farside->session && session_is_forked(farside->session))) return;
   if (farside->session) session_cancel_all(farside->session);
   if (farside->session) report_all(farside);
   if (farside->L) lua_close(farside->L);

@@ -25,6 +25,7 @@
 #include "../io/warden.h"
 #include "bind_call.h"
 #include "bind_executor.h"
+#include "bind_fork.h"
 #include "codec.h"
 #include "executor_state.h"
 #include "vm.h"
@@ -171,6 +172,7 @@ void executor_pause(struct executor *executor, lua_State *L, int64_t until) {
 // cancelled() of the call whose sequence is an upvalue.
 static int l_cancelled(lua_State *L) {
   struct executor *executor = lua_touserdata(L, lua_upvalueindex(1));
+  if (executor_is_forked(executor)) return bind_fork_refuse(L);
   uint64_t sequence = (uint64_t)lua_tonumber(L, lua_upvalueindex(2));
   lua_pushboolean(L, executor_call_cancelled(executor, L, sequence));
   return 1;
@@ -186,6 +188,10 @@ int executor_current(struct executor *executor, lua_State *L) {
   lua_pushnumber(L, (lua_Number)running->call.sequence);
   lua_pushcclosure(L, l_cancelled, 2);
   return 4;
+}
+
+bool executor_is_forked(const struct executor *executor) {
+  return fork_is_child(executor->mark);
 }
 
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks) {
@@ -368,7 +374,8 @@ int executor_main(int data, int control, int page) {
   executor.held_end = &executor.held;
   executor.page = page_open(page);
   executor.L = vm_open(VM_WORKER);
-  if (!executor.page || !executor.L) return EXIT_INTERNAL;
+  executor.mark = fork_mark_new();
+  if (!executor.page || !executor.L || !executor.mark) return EXIT_INTERNAL;
   executor.interrupt = (struct interrupt){executor.L, is_wanted, spares_own, &executor};
   executor.thread = pthread_self();
   struct warden_options options = {
@@ -388,6 +395,7 @@ int executor_main(int data, int control, int page) {
   wait_init(&executor.wait);
 
   int code = run(&executor, &start);
+  if (executor_is_forked(&executor)) fork_leave(code);
   if (executor.fault) {
     code = executor.fault;
   } else if (executor.tainted) {

@@ -32,11 +32,15 @@ struct executor_rule {
 /// Registry references of what Lua gave to executor:open; and a rule for each function, which the
 /// executor takes over.
 struct executor_callbacks {
-  int ours, makers, cancel, credit, trace, describe, registry, entries, problem, failure;
+  int ours, makers, cancel, credit, trace, describe, registry, entries, problem, failure, forked;
   int settle;  // 0 until executor_settles
   struct executor_rule *rules;
 };
 void executor_open(struct executor *executor, const struct executor_callbacks *callbacks);
+
+/// This process is a fork of the worker, made by a function: it takes no calls, and may use nothing
+/// of the executor.
+bool executor_is_forked(const struct executor *executor);
 
 /// Sends READY, or GOODBYE with a phase's name; takes over the body.
 void executor_ready(struct executor *executor, struct payload *body);

@@ -274,9 +274,22 @@ static void end(struct executor *executor, lua_State *L, struct running *running
   release(executor, running);
 }
 
+// What a fork of this process does where the worker goes on: it ends, by forked(ok, raised).
+static void end_fork(struct executor *executor, lua_State *L, struct running *running) {
+  executor_push(L, executor->callbacks.forked);
+  lua_pushboolean(L, has_returned(running));
+  if (running->status == LUA_YIELD || !lua_gettop(running->co))
+    lua_pushliteral(L, "it yields, and nobody would resume it");
+  else
+    lua_xmove(running->co, L, 1);
+  if (vm_call(L, 2, 0)) fprintf(stderr, "farside: %s\n", lua_tostring(L, -1));
+  fork_leave(EXIT_INTERNAL);
+}
+
 // The call has ended, or waits. Answers as itself unless the warden has claimed it. While it answers
 // no call runs, so that the one below is not interrupted here.
 static void left(struct executor *executor, lua_State *L, struct running *running) {
+  if (executor_is_forked(executor)) end_fork(executor, L, running);
   executor_call_block(executor);
   executor->active = running->outer;
   if (running->status != LUA_YIELD) {

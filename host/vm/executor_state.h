@@ -8,6 +8,7 @@
 #include "../core/buffer.h"
 #include "../core/credit.h"
 #include "../core/message.h"
+#include "../io/fork.h"
 #include "../io/wait.h"
 #include "executor.h"
 #include "interrupt.h"
@@ -58,6 +59,7 @@ struct held {
 enum { STEP_PREPARE, STEP_ANSWER, STEP_READ, STEP_CHECK, STEP_REPLY, STEPS };
 
 struct executor {
+  struct fork_mark *mark;
   lua_State *L;
   struct interrupt interrupt;
   pthread_t thread;

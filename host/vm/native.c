@@ -12,6 +12,7 @@
 #include "bind_cache.h"
 #include "bind_client.h"
 #include "bind_codec.h"
+#include "bind_fork.h"
 #include "bind_operator.h"
 #include "bind_server.h"
 #include "bind_simulate.h"
@@ -86,6 +87,7 @@ __attribute__((visibility("default"))) int luaopen_farside_native(lua_State *L) 
   };
   bind_codec(L);
   bind_cache(L);
+  bind_fork(L);
   luaL_register(L, NULL, functions);
   bool worker = vm_role(L) == VM_WORKER;
   lua_pushstring(L, worker ? "worker" : "client");

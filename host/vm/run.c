@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../io/fork.h"
 #include "interrupt.h"
 #include "vm.h"
 
@@ -27,6 +28,7 @@ enum { EXIT_FAILED = 1, EXIT_UNWRITTEN = 74, EXIT_INTERRUPTED = 130 };
 static const char kKey[] = "farside.run";
 
 struct run {
+  struct fork_mark *mark;
   struct interrupt interrupt;
   pthread_t main, watcher;
   bool watched;
@@ -74,11 +76,21 @@ static void on_broken_pipe(int number) {
   errno = error;
 }
 
-void run_release_signals(lua_State *L) {
+static struct run *run_of(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, kKey);
   struct run *run = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (!run || !run->watched) return;
+  return run;
+}
+
+bool run_is_forked(lua_State *L) {
+  const struct run *run = run_of(L);
+  return run && fork_is_child(run->mark);
+}
+
+void run_release_signals(lua_State *L) {
+  struct run *run = run_of(L);
+  if (!run || !run->watched || fork_is_child(run->mark)) return;
   signal(SIGPIPE, SIG_IGN);
   run->watched = false;
   pthread_cancel(run->watcher);  // it waits in sigwait
@@ -119,14 +131,17 @@ int run_main(int count, char **arguments) {
   struct run run = {.interrupt = {.wanted = is_wanted}};
   run.interrupt.owner = &run;
   run.interrupt.L = vm_open(VM_CLIENT);
-  if (!run.interrupt.L) {
+  run.mark = fork_mark_new();
+  if (!run.interrupt.L || !run.mark) {
     fprintf(stderr, "farside: there is no memory for a Lua state\n");
     return EXIT_FAILED;
   }
   watch_interrupts(&run);
   int code = call_cli(run.interrupt.L, count, arguments);
+  if (fork_is_child(run.mark)) _exit(end_output(code));  // a fork that has come to the script's end
   run_release_signals(run.interrupt.L);
   interrupt_close(&run.interrupt);
   lua_close(run.interrupt.L);
+  fork_mark_free(run.mark);
   return end_output(code);
 }

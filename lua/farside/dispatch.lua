@@ -11,7 +11,9 @@ local benchmark = require 'farside.benchmark'
 local bundle = require 'farside.bundle'
 local deployments = require 'farside.deployment'
 local fault = require 'farside.cuda.fault'
+local fork = require 'farside.fork'
 local future = require 'farside.future'
+local native = require 'farside.native'
 local yield = require 'farside.yield'
 
 local M = {}
@@ -20,7 +22,8 @@ local DRAINED, BUNDLE_REJECTED, BENCHMARK_FAILED, CONTEXT_FAILED = 0, 65, 69, 71
 
 -- Loading -----------------------------------------------------------------------------------------------------------
 
-local function exit_is_no_way_out()
+local function exit_is_no_way_out(code)
+  if fork.is_here() then native.leave(code) end
   error('os.exit in a worker: a function ends by returning or by an error', 2)
 end
 
@@ -143,6 +146,12 @@ local function describe_raised(raised, registry)
   return Error.describe(raised, nil, registry)
 end
 
+--- Ends a fork that a call has made, where the call ends.
+local function leave_fork(ok, raised)
+  if getmetatable(raised) == Raised then return fork.leave(ok, raised.err, raised.traceback) end
+  fork.leave(ok, raised)
+end
+
 --- What is wrong with the results of a batch as the fields of an error, or nil.
 local function describe_bad(results, count, registry)
   local problem = batch.bad_results(results, count)
@@ -159,7 +168,7 @@ end
 
 local function finish(co, sequence, ok, ...)
   yield.makers[co] = nil  -- another call may get it
-  fault.settle_call(sequence, true)
+  if not fork.is_here() then fault.settle_call(sequence, true) end
   if ok then return ... end
   error((...), 0)
 end
@@ -239,6 +248,7 @@ function M.main(executor, start)
     return give_up(executor, BUNDLE_REJECTED, 'bundle', changed, changed)
   end
   local ok, deployment, traceback = guarded(load, start)
+  if fork.is_here() then fork.leave(ok, deployment, traceback) end
   if not ok then
     return give_up(executor, BUNDLE_REJECTED, 'bundle', deployment, describe_failure(deployment, traceback, nil))
   end
@@ -277,6 +287,7 @@ function M.main(executor, start)
     trace = with_traceback,
     describe = function(raised) return describe_raised(raised, registry) end,
     problem = function(results, count) return describe_bad(results, count, registry) end,
+    forked = leave_fork,
     failure = function(result) return describe_failed(result, registry) end,
     registry = registry,
     entries = entries,

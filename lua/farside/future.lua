@@ -9,6 +9,7 @@
 local Error = require 'farside.error'
 local Timers = require 'farside.timers'
 local check = require 'farside.check'
+local fork = require 'farside.fork'
 local native = require 'farside.native'
 
 local M = {}
@@ -48,6 +49,7 @@ function M.handle()
   local opened, err = native.open()
   if not opened then error(Error.new(err), 0) end
   handle = opened
+  fork.watch(handle)
   return handle
 end
 
@@ -66,6 +68,7 @@ end
 --- Makes this the scheduler of a worker. Its functions make calls through the executor, as a client does through its handle.
 function M.serve(with)
   executor, handle = with, with
+  fork.watch(with)
 end
 
 local resume_coroutine = function(co, ...)
@@ -149,10 +152,13 @@ end
 
 local function resumed(co, ok, ...)
   if status(co) ~= 'dead' then
+    if (...) == WAITING then return end
+    if fork.is_here() then fork.leave(false, 'it yields, and nobody would resume it') end
     -- A plain coroutine.yield() gives others a turn.
-    if (...) ~= WAITING then push_ready(co) end
+    push_ready(co)
     return
   end
+  if fork.is_here() then fork.leave(ok and (...), (select(2, ...)), M.trace_of((select(2, ...)))) end
   local future = owners[co]
   if not future then return end
   owners[co] = nil
@@ -251,6 +257,7 @@ end
 
 --- Suspends the coroutine of ours that runs, until the instant `at` or until `wake`. Returns why it goes on.
 local function suspend(co, at, waiters)
+  fork.check()
   check_cancelled(co)
   local wait = { co = co }
   waits[co] = wait
@@ -302,6 +309,7 @@ end
 
 --- One step of code that blocks: runs what is ready, or waits, until the instant `at` at the latest.
 local function pump(at)
+  fork.check()
   if run() then return end
   local timeout = delay()
   if at then timeout = math.min(timeout or math.huge, math.max(0, at - now())) end
@@ -437,6 +445,7 @@ end
 
 --- Starts a function in a coroutine; it runs at once, up to its first wait.
 function M.spawn(func, ...)
+  fork.check()
   local future = setmetatable({}, Future)
   local co = coroutine.create(body)
   ours[co], owners[co] = true, future
@@ -570,6 +579,7 @@ end
 function M.outlast(seconds)
   local co, at = yielding(), now() + seconds
   if not co then return M.sleep(seconds) end
+  fork.check()
   timers:add({ co = co }, at)
   yield(WAITING)
 end

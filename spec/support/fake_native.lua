@@ -176,6 +176,10 @@ function Handle:status()
   return self.native.status
 end
 
+function Handle.is_forked()
+  return false
+end
+
 function Handle:close()
   self.closed = true
 end
@@ -188,6 +192,10 @@ Executor.__index = Executor
 --- An executor that will take the given calls, { number, arguments... } each, and then drain.
 function M.executor(native, calls)
   return setmetatable({ native = native, calls = calls or {}, log = {}, running = {}, answers = {} }, Executor)
+end
+
+function Executor.is_forked()
+  return false
 end
 
 function Executor:open(options)
@@ -278,6 +286,7 @@ function M.load(role)
   function native.usable_devices() return native.devices or 0 end
   function native.is_terminal() return native.terminal == true end
   function native.sha256(bytes) return ('%016x'):format(#bytes) end
+  function native.on_fork() end
   function native.array(t) return t end
   function native.map(t) return t end
   native.new_registry, native.encode = new_registry, encode

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../../host/farside.h"
@@ -206,6 +207,30 @@ static void a_close_with_calls_in_flight(void) {
   EXPECT(!strcmp(seen.error, "Cancelled"));
 }
 
+// The child uses all functions, and the parent's workers go on.
+static void a_fork(void) {
+  struct farside *farside = opened();
+  struct seen seen = {0};
+  farside_call(farside, "square", kFive, 2, 0, on_end, &seen, NULL);
+  wait_for(&seen, 1);
+  pid_t child = fork();
+  if (!child) {
+    bool refused =
+        farside_call(farside, "square", kFive, 2, 0, on_end, &seen, NULL) == FARSIDE_INVALID &&
+        farside_cancel(farside, 1) == FARSIDE_INVALID && farside_fd(farside) == FARSIDE_INVALID &&
+        farside_turn(farside) == FARSIDE_INVALID;
+    farside_close(farside);
+    _exit(refused ? 7 : 1);
+  }
+  int status = 0;
+  EXPECT_EQUAL(child, waitpid(child, &status, 0));
+  EXPECT_EQUAL(7, WEXITSTATUS(status));
+  farside_call(farside, "square", kFive, 2, 0, on_end, &seen, NULL);
+  wait_for(&seen, 2);
+  EXPECT(seen.ok && seen.last == 25);
+  farside_close(farside);
+}
+
 static void too_many_calls(void) {
   struct farside *farside = opened();
   struct seen seen = {0};
@@ -309,6 +334,7 @@ static const struct check kChecks[] = {
     {"has all its calls ended when it closes", a_close_with_calls_in_flight},
     {"gets the items and the progress of a stream, also in a loop of its own", a_stream},
     {"may say that it has enough of a stream", enough_of_a_stream},
+    {"may fork, and the child has nothing of what was opened before", a_fork},
     {"may have so many calls in flight and no more", too_many_calls},
 };
 
