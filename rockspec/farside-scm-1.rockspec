@@ -12,7 +12,6 @@ description = {
 supported_platforms = { 'linux' }
 dependencies = {
   'lua == 5.1',
-  'argparse >= 0.7',  -- for the command line: packed into the executable
 }
 build = {
   type = 'cmake',

@@ -36,7 +36,8 @@ describe('the rock', function()
       ('mkdir %s/source'):format(folder),
       ('cp -r CMakeLists.txt LICENSE host lua cuda rockspec %s/source'):format(folder),
       ('cd %s/source'):format(folder),
-      ('CMAKE_GENERATOR=Ninja luarocks --lua-version 5.1 --tree %s make --deps-mode none rockspec/farside-scm-1.rockspec %s')
+      -- No rock has to be fetched: the one server named here has none.
+      ('CMAKE_GENERATOR=Ninja luarocks --lua-version 5.1 --only-server /nowhere --tree %s make rockspec/farside-scm-1.rockspec %s')
         :format(tree, 'LUA_INCDIR=/usr/include/luajit-2.1'),
       -- What is installed needs no sources.
       ('rm -r %s/source'):format(folder),
