@@ -1,14 +1,19 @@
 -- What the README shows is run as it stands there.
 local host = require 'spec.support.host'
+local scaling = require 'farside.scaling'
 
 local build = os.getenv 'FARSIDE_BUILD' or 'build'
 
-local function blocks(language)
+local function readme()
   local file = assert(io.open 'README.md')
   local text = file:read '*a'
   file:close()
+  return text
+end
+
+local function blocks(language)
   local found = {}
-  for block in text:gmatch('```' .. language .. '\n(.-)```') do found[#found + 1] = block end
+  for block in readme():gmatch('```' .. language .. '\n(.-)```') do found[#found + 1] = block end
   return found
 end
 
@@ -44,6 +49,16 @@ describe('the README', function()
     local program = output_of('realpath ' .. build .. '/farside'):match '^(%S+)'
     return output_of(('cd %s && %s run %s </dev/null'):format(folder, program, script))
   end
+
+  it('has each parameter of app.configure_autoscaling with its default', function()
+    local rows, defaults = {}, scaling.defaults()
+    for name, default in readme():match('| of `app.configure_autoscaling`.-\n\n'):gmatch '\n| `([%w_]+)` | (%S+) |' do rows[name] = default end
+    for name in pairs(scaling.OPTIONS) do
+      assert.equal(tostring(defaults[name] or 'none'), rows[name], name)
+      rows[name] = nil
+    end
+    assert.same({}, rows)
+  end)
 
   it('shows a client that prints what its comments say', function()
     assert.equal('25\n100\nexit 0\n', run 'client.lua')
