@@ -8,6 +8,7 @@ local check = require 'farside.check'
 local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
 local native = require 'farside.native'
+local yield = require 'farside.yield'
 
 local M = {}
 
@@ -69,6 +70,7 @@ end
 local function call_all(remote, inputs)
   local next_input, step = 1, remote.options.batch and batch.size(remote.options) or 1
   local function work()
+    yield.act_as_call()
     while next_input <= #inputs do
       local first = next_input
       next_input = math.min(#inputs + 1, first + step)

@@ -53,6 +53,7 @@ local function load(start)
   package.path, package.cpath = start.path or package.path, start.cpath or package.cpath
   attributes.install()
   rawset(os, 'exit', exit_is_no_way_out)
+  yield.replace_plain()
   local returned = run_script(start)
   local deployment = deployments.find(start.name, start.tag or 'default')
   if not deployment then

@@ -3,6 +3,9 @@
 -- A call may say so from any coroutine that was started in it. Items that run ahead of their reader, as far as the
 -- call's window, make app.yield wait as farside.sleep does: calls beside it go on. So does what the call has given to a GPU:
 -- an item, as a result, is good only when that is done and seen to be good.
+--
+-- A plain coroutine.yield in a call has nobody to resume it: it is an error at its place. In coroutines of the user's own, and in
+-- those of farside.spawn, it is what it is everywhere.
 local check = require 'farside.check'
 local fault = require 'farside.cuda.fault'
 local future = require 'farside.future'
@@ -14,6 +17,7 @@ local running, now = coroutine.running, native.now
 
 local executor
 local makers = setmetatable({}, { __mode = 'k' })
+local spawned = setmetatable({}, { __mode = 'k' })  -- coroutines that are no call's own
 local waits = {}                                   -- sequence of a call that waits for credit -> who waits
 local PATIENCE = 1                                 -- seconds after which one that blocks looks again
 
@@ -27,11 +31,30 @@ M.counted = nil
 function M.serve(with)
   executor = with
   future.on_spawn = function(co)
+    spawned[co] = true
     local maker = running()
     local sequence = maker and makers[maker]
     if sequence == nil then sequence = executor:sequence() or false end
     makers[co] = sequence
   end
+end
+
+--- The coroutine that runs, which was spawned, calls functions as a call's own does: a benchmark's.
+function M.act_as_call()
+  spawned[running()] = nil
+end
+
+local PLAIN = 'coroutine.yield: expected a coroutine of the function\'s own, got the one of the call, which nobody would resume: '
+  .. 'app.yield(value) hands on an item of a stream, farside.sleep(0) lets other calls run'
+
+--- Takes the place of coroutine.yield in a worker.
+function M.replace_plain()
+  local plain = coroutine.yield
+  rawset(coroutine, 'yield', function(...)
+    local co = running()
+    if co and future.ours[co] and not spawned[co] then error(PLAIN, 2) end
+    return plain(...)
+  end)
 end
 
 --- The sequence of the call in which a coroutine runs, which is the one that runs, or nil for the main thread; false: in none;

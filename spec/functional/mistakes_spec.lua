@@ -55,6 +55,47 @@ describe('a new user who', function()
     ]], 'BadArguments', 'one%.lua:5:')
   end)
 
+  it('writes coroutine.yield for app.yield is told so at once, at its line', function()
+    local process = fails([[
+      local items = app.remote { benchmark_dataset = { { n = 0 } }, timeout = 10 } (function(n)
+        for i = 1, n do coroutine.yield(i) end
+      end)
+      farside.run(function() for i in items:stream(3) do print(i) end end)
+    ]], 'RemoteError', 'one%.lua:5: coroutine%.yield: expected', 'app%.yield', 'farside%.sleep%(0%)',
+      'remote stack traceback:\n%s+%S+one%.lua:5:')
+    assert.equal('', process.out)
+  end)
+
+  it('writes coroutine.yield to let others run is told so in the benchmark', function()
+    fails([[
+      local f = app.remote { benchmark_dataset = { { x = 1 } }, concurrency = 2 } (function(x)
+        farside.sleep(0)
+        coroutine.yield()
+        return x
+      end)
+      farside.run(function() f(1) end)
+    ]], 'DeploymentFailed', 'one%.lua:6: coroutine%.yield: expected')
+  end)
+
+  it('yields in coroutines of the function\'s own may do so', function()
+    local process = run [[
+      local f = app.remote { benchmark_dataset = { { n = 2 } } } (function(n)
+        local sum, beside = 0, false
+        for i in coroutine.wrap(function() for i = 1, n do coroutine.yield(i) end end) do sum = sum + i end
+        local other = farside.spawn(function()
+          coroutine.yield()
+          beside = true
+        end)
+        other:await()
+        local co = coroutine.create(function() return 'given', coroutine.yield('taken') end)
+        local _, taken = coroutine.resume(co)
+        return sum, beside, taken, select(3, coroutine.resume(co, 'back'))
+      end)
+      farside.run(function() print(f(3)) end)
+    ]]
+    assert.same({ '6\ttrue\ttaken\tback\n', '', 0 }, { process.out, process.err, process.code })
+  end)
+
   it('W8: has a benchmark that raises learns the reason', function()
     local process = fails([[
       local square = app.remote { benchmark_dataset = { { x = 'two' } } } (function(x) return x * x end)

@@ -5,11 +5,11 @@ local SQUARE = 'local square = app.remote { benchmark_dataset = { { x = 2 } }, b
   .. 'spec_busy(0.01) return x * x end)\n'
 
 describe('a worker', function()
-  local native, executor, log, path, path_before, exit_before
+  local native, executor, log, path, path_before, exit_before, yield_before
 
   before_each(function()
     path = os.tmpname()
-    path_before, exit_before = package.path, os.exit
+    path_before, exit_before, yield_before = package.path, os.exit, coroutine.yield
     log = {}
     _G.spec_log = log
     _G.spec_busy = function(seconds) native.time = native.time + seconds end
@@ -20,6 +20,7 @@ describe('a worker', function()
     debug.sethook()
     package.path = path_before
     rawset(os, 'exit', exit_before)
+    rawset(coroutine, 'yield', yield_before)
     _G.spec_log, _G.spec_busy = nil, nil
     package.loaded.spec_deploy = nil
   end)
