@@ -20,6 +20,8 @@
 #include "address.h"
 #include "wait.h"
 
+enum { WHY = 512 };  // bytes of a sentence
+
 struct line {
   struct line *next;
   struct payload *body;
@@ -27,13 +29,14 @@ struct line {
 
 struct console {
   int fd;
+  char path[ADDRESS_SIZE];
   struct reader *reader;
   uint64_t epoch;     // of the router
   uint64_t sequence;  // of the latest request
   struct payload *welcome, *refusal, *reply;
   struct line *first, **last;
   int error;  // the connection has ended; 0: not
-  char why[256];
+  char why[WHY];
 };
 
 // ---- what comes ----
@@ -144,6 +147,45 @@ static int send_message(struct console *self, struct message *message, int64_t u
   return error;
 }
 
+// ---- silence ----
+
+// Of the router, as the kernel knows it; 0: it is in a place where it has no number for us.
+static pid_t process_of(const struct console *self) {
+  struct ucred peer = {0};
+  socklen_t size = sizeof peer;
+  return getsockopt(self->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? 0 : peer.pid;
+}
+
+// By a signal or a debugger. The state stands behind the name, which may hold anything.
+static bool is_stopped(pid_t pid) {
+  char path[32], text[256];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t size = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[size > 0 ? size : 0] = 0;
+  const char *end = strrchr(text, ')');
+  return end && (!strncmp(end, ") T", 3) || !strncmp(end, ") t", 3));
+}
+
+// A router that is there and says nothing is another thing than none: who is told so would start a
+// second one, which ends as the first has the lock.
+static void tell_silence(const struct console *self, int64_t limit, char *why, size_t size) {
+  pid_t pid = process_of(self);
+  int length = snprintf(why, size, "the router at unix:%s", self->path);
+  if (pid > 0) length += snprintf(why + length, size - (size_t)length, " (process %d)", (int)pid);
+  length += snprintf(why + length, size - (size_t)length, " has not answered within %.2g s",
+                     (double)limit / 1e9);
+  if (pid > 0 && is_stopped(pid))
+    snprintf(why + length, size - (size_t)length,
+             ": it is stopped; kill -CONT %d lets it go on, kill -9 %d ends it", (int)pid,
+             (int)pid);
+  else if (pid > 0)
+    snprintf(why + length, size - (size_t)length,
+             "; if it hangs, kill -9 %d ends it, and its workers with it", (int)pid);
+}
+
 // ---- requests ----
 
 static struct payload *body_of(struct buffer *buffer) {
@@ -168,6 +210,7 @@ static struct payload *request_body(const char *name, const struct payload *opti
 int console_request(struct console *self, const char *name, const struct payload *options,
                     int64_t until, struct payload **reply) {
   if (self->error) return self->error;
+  int64_t since = wait_now();
   payload_unref(self->reply);
   self->reply = NULL;
   struct message message = {
@@ -176,6 +219,7 @@ int console_request(struct console *self, const char *name, const struct payload
   // What was sent before the end of the connection counts.
   if (error == -ECONNRESET) error = 0;
   while (!error && !self->reply) error = wait_more(self, until);
+  if (error == -ETIMEDOUT) tell_silence(self, until - since, self->why, sizeof self->why);
   if (error) return error;
   *reply = self->reply;
   self->reply = NULL;
@@ -226,11 +270,12 @@ static int greet(struct console *self, int64_t until) {
 int console_open(struct console **out, const char *path, int64_t until, struct payload **refusal,
                  char *why, size_t size) {
   *refusal = NULL;
-  int64_t left = until == INT64_MAX ? LIMIT_HANDSHAKE : until - wait_now();
+  int64_t since = wait_now(), left = until == INT64_MAX ? LIMIT_HANDSHAKE : until - since;
   int fd = address_connect(path, left > 1000 ? left : 1000, why, size);
   if (fd < 0) return fd;
   struct console *self = xcalloc(1, sizeof *self);
   self->fd = fd;
+  snprintf(self->path, sizeof self->path, "%s", path);
   self->last = &self->first;
   self->reader = reader_new(FRAME_PREFACE, LIMIT_FRAME);
   int error = greet(self, until);
@@ -239,8 +284,11 @@ int console_open(struct console **out, const char *path, int64_t until, struct p
     return 0;
   }
   *refusal = payload_ref(self->refusal);
-  snprintf(why, size, "the router at unix:%s does not let this operator in: %s", path,
-           self->error ? self->why : strerror(-error));
+  if (error == -ETIMEDOUT)
+    tell_silence(self, until - since, why, size);
+  else
+    snprintf(why, size, "the router at unix:%s does not let this operator in: %s", path,
+             self->error ? self->why : strerror(-error));
   console_close(self);
   return error;
 }

@@ -3,7 +3,7 @@
 //
 // Functions that wait return -EINTR after a signal, -ETIMEDOUT at the instant `until` (monotonic ns;
 // INT64_MAX: none), and -ECONNRESET and other negative errnos once the connection has ended, with a
-// sentence that console_why has.
+// sentence that console_why has; so has -ETIMEDOUT of a router that is silent.
 #pragma once
 
 #include <stddef.h>

@@ -35,8 +35,7 @@ static int64_t until(lua_State *L, int index, int64_t otherwise) {
 static int failed(lua_State *L, int error, const struct console *console) {
   char epoch[ERROR_EPOCH];
   const char *why = console_why(console);
-  if (error == -ETIMEDOUT)
-    return bind_call_error(L, "DeadlineExceeded", "the router has not answered in time");
+  if (error == -ETIMEDOUT) return bind_call_error(L, "DeadlineExceeded", "%s", why);
   if (error == -EINTR) return bind_call_error(L, "Cancelled", "interrupted");
   bind_call_error(L, "RouterLost", "%s", *why ? why : strerror(-error));
   error_epoch_text(console_epoch(console), epoch);

@@ -28,7 +28,7 @@ M.EXITS = {
   { 0, 'it was done' },
   { 1, 'it failed' },
   { 64, 'the command line was wrong' },
-  { 69, 'no router is there' },
+  { 69, 'no router is there, or it does not answer' },
   { 73, 'another process serves the deployment' },
   { 74, 'its output could not be written' },
   { 78, 'a setting, or what a router needs, is not as it has to be' },

@@ -10,6 +10,8 @@ local M = {}
 M.NOBODY = 69  -- exit code: no router is there
 local USAGE = 64
 local PATIENCE = 5  -- seconds for an answer
+-- ENOENT, ECONNRESET, ECONNREFUSED: what a router that is gone has left.
+local GONE = { [2] = true, [104] = true, [111] = true }
 
 function M.declare(parser)
   parser:option('--router', 'The router with this socket, instead of all of yours.'):argname 'unix:PATH'
@@ -56,7 +58,12 @@ local function addresses(given)
   return list, err and M.text_of(err)
 end
 
---- All routers there are, each once, and what went wrong with others.
+-- Nobody is there, as far as can be told: that is no problem, unless this one was asked for.
+local function is_nobody(err)
+  return err.name == 'ConnectFailed' and GONE[err.errno]
+end
+
+--- All routers there are, each once, and what went wrong with others. One that is there and does not answer is among those.
 ---@return table? routers { operator, status, address }
 ---@return string[]|string problems
 function M.all(given)
@@ -70,7 +77,7 @@ function M.all(given)
     elseif router then
       seen[router.status.pid] = true
       routers[#routers + 1] = router
-    elseif forced(given) or err.name ~= 'ConnectFailed' then
+    elseif forced(given) or not is_nobody(err) then
       local text = M.text_of(err)
       problems[#problems + 1] = text:find(address, 1, true) and text or ('%s: %s'):format(address, text)
     end
