@@ -1,8 +1,9 @@
 --- What a deploy script declares: functions, contexts, classes, scaling. The same on clients and workers.
 --
--- A deployment is complete when its chunk (the function that called farside.deployment) returns, or before that when
--- farside.run, app.ensure_ready or a first call need it: its functions get their names then, and no more may be added.
--- Client and worker run the same lines, so they come to the same names.
+-- A deployment is complete when its chunk returns (the file that is being loaded when farside.deployment is called; the
+-- function that calls it, where none is), or before that when farside.run, app.ensure_ready or a first call need it: its
+-- functions get their names then, and no more may be added. Where a function of the file makes it, those that are locals
+-- there have these names. Client and worker run the same lines, so they come to the same names.
 local Contexts = require 'farside.context'
 local Error = require 'farside.error'
 local Remote = require 'farside.remote'
@@ -39,6 +40,11 @@ local list = {}      -- the same, in order
 -- Declaration -------------------------------------------------------------------------------------------------------
 
 local function check_open(self, what)
+  if self.complete and self.has_returned then
+    return ("%s: expected inside the function that called farside.deployment at %s, got it after that has returned: it "
+      .. "is called where no file is being loaded, so deployment '%s' is complete; call farside.deployment in the script itself, "
+      .. 'or in a function that the script calls while it is loaded'):format(what, self.position:gsub(': $', ''), self.name)
+  end
   if self.complete then
     return ("%s: expected before the first call, farside.run, app.ensure_ready or the end of the script, got it after: "
       .. "deployment '%s' is complete"):format(what, self.name)
@@ -200,8 +206,18 @@ local function check_functions(self)
   end
 end
 
+--- Gives those their names that are locals of the function that makes the deployment, or keys of a table there.
+local function name_in_maker(self, scope)
+  for _, remote in ipairs(self.functions) do remote.name = remote.name or (names.find(remote, scope, {})) end
+  for _, context in ipairs(self.contexts.list) do
+    context.name = context.name or (names.find(context.class, scope, {}))
+  end
+end
+
 local function complete(self, scope)
   self.watch:stop()
+  local maker = self.maker and names.scope_of(self.maker, self.thread)
+  if maker then name_in_maker(self, maker) end
   for _, pending in ipairs(self.pending) do
     if not pending.done then
       error(pending.position .. 'app.remote: expected a function after the options, got none', 0)
@@ -533,6 +549,7 @@ function M.new(options)
     file = absolute(caller.file),
     module = caller.module,
     chunk = caller.chunk,
+    maker = caller.maker,
     thread = coroutine.running(),
     functions = {},
     pending = {},
@@ -540,7 +557,10 @@ function M.new(options)
     contexts = Contexts.new(),
     scaling = scaling.defaults(),
   }, Deployment)
-  self.watch = names.watch(caller.chunk, function(scope) self:finish(scope) end)
+  self.watch = names.watch(caller.chunk, function(scope)
+    if not self.complete then self.has_returned = not caller.is_file end
+    self:finish(scope)
+  end, caller.maker, function(scope) name_in_maker(self, scope) end)
   forget(other)
   declared[id] = self
   list[#list + 1] = self

@@ -98,9 +98,10 @@ local function has_left(watch)
   return not coroutine.running() and not M.scope_of(watch.chunk)
 end
 
---- Calls `on_return` with a chunk's scope when it returns; an error it raises goes to whoever runs the chunk. A hook
--- set before goes on working. A hook of C's cannot be chained with: nothing is watched then.
-function M.watch(chunk, on_return)
+--- Calls `on_return` with a chunk's scope when it returns; an error it raises goes to whoever runs the chunk. The same for
+-- the first return of the function `inner`, if there is one, by `on_inner`. A hook set before goes on working. A hook of C's
+-- cannot be chained with: nothing is watched then.
+function M.watch(chunk, on_return, inner, on_inner)
   local previous, mask, count = debug.gethook()
   local watch = setmetatable({ chunk = chunk, thread = coroutine.running(), previous = previous, mask = mask or '',
     count = count or 0 }, Watch)
@@ -113,9 +114,13 @@ function M.watch(chunk, on_return)
   function watch.hook(event, line)
     if event == 'return' and not watch.over then
       events = events + 1
-      if debug.getinfo(2, 'f').func == chunk then
+      local func = debug.getinfo(2, 'f').func
+      if func == chunk then
         watch:stop()
         on_return(read_scope(2, nil, true))
+      elseif func == inner then
+        inner = nil
+        on_inner(read_scope(2, nil, true))
       elseif events % STACK_CHECK == 0 and has_left(watch) then
         watch:stop()
       end
@@ -129,16 +134,34 @@ function M.watch(chunk, on_return)
   return watch
 end
 
---- The function at `level` that calls, with what a deployment needs to know of its file.
+--- The level of the file that is being loaded when the function at `level` is called: of the next file up the stack, or
+-- beyond functions in C, which may be those of a program that calls back, of the function's own file. nil: there is none.
+local function level_of_file(level)
+  local source, is_near = debug.getinfo(level + 1, 'S').source, true
+  while true do
+    local info = debug.getinfo(level + 1, 'S')
+    if not info then return nil end
+    if info.what == 'main' and (is_near or info.source == source) then return level end
+    is_near = is_near and info.what ~= 'C'
+    level = level + 1
+  end
+end
+
+--- Whoever calls at `level`, with what a deployment needs to know of the file that is being loaded: `chunk` is what runs
+-- it, and `maker` the function in it that calls. Where no file is being loaded the function stands for it.
 function M.caller(level)
-  local info = debug.getinfo(level + 1, 'fSl')
+  local info = debug.getinfo(level + 1, 'fS')
   if not info or info.what == 'C' then return nil end
-  local _, first = debug.getlocal(level + 1, -1)
-  local above = debug.getinfo(level + 2, 'f')
+  local at = level_of_file(level + 1)
+  local chunk = at and debug.getinfo(at, 'fS') or info
+  local _, first = debug.getlocal(at or level + 1, -1)
+  local above = debug.getinfo((at or level + 1) + 1, 'f')
   local is_module = type(first) == 'string' and above ~= nil and above.func == require
   return {
-    chunk = info.func,
-    file = info.source:match('^@(.*)$'),
+    chunk = chunk.func,
+    maker = chunk.func ~= info.func and info.func or nil,
+    is_file = at ~= nil,
+    file = chunk.source:match('^@(.*)$'),
     module = is_module and first or nil,
     position = check.where(level + 1),
   }

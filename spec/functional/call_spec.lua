@@ -21,6 +21,22 @@ describe('a call', function()
     prints('25\n', 'print(d.square(5))')
   end)
 
+  it('goes to functions of a deployment that a function of another module has made', function()
+    host.script('maker.lua', [[
+      local farside = require 'farside'
+      return function(name)
+        local app = farside.deployment { name = name }
+        app.remote { name = 'ping', benchmark_dataset = { {} } } (function() return 'pong' end)
+        return app
+      end
+    ]])
+    host.prints('25\n', [[
+      local app = require 'maker' 'made'
+      local square = app.remote(function(x) return x * x end)
+      return { app = app, square = square }
+    ]], 'print(d.square(5))')
+  end)
+
   it('takes arguments by name', function()
     prints('2\t1\n', 'print(d.pair:named { first = 1, second = 2 })')
   end)

@@ -162,9 +162,91 @@ describe('a deploy script', function()
       .. "got it after: deployment 'd' is complete", 1, true))
   end)
 
+  it('is complete after a function that made it where no file is loaded, and says so', function()
+    local err = error_of("local app = coroutine.wrap(function()\nlocal app = farside.deployment { name = 'd' }\n"
+      .. "local f = app.remote { benchmark_dataset = { {} } } (function() end)\nreturn app\nend)()\napp.remote {}",
+      "local farside = require 'farside'\n")
+    assert.truthy(err:find('deploy.lua:7: app.remote: expected inside the function that called farside.deployment at '
+      .. 'deploy.lua:3, got it after that has returned', 1, true), err)
+    assert.truthy(err:find("deployment 'd' is complete; call farside.deployment in the script itself", 1, true), err)
+  end)
+
   it('is complete after farside.run', function()
     assert.truthy(error_of(SQUARE .. 'farside.run(function() end)\napp.remote {}')
       :find('deploy.lua:5: app.remote: expected before', 1, true))
+  end)
+end)
+
+describe('a deployment that a function makes', function()
+  before_each(function() fresh 'client' end)
+  after_each(function()
+    local hook = debug.gethook()
+    clear_hook()
+    package.loaded.maker, package.preload.maker = nil, nil
+    assert.is_nil(hook)
+  end)
+
+  local HELPER = "local farside = require 'farside'\nlocal function make(name)\n"
+    .. "local app = farside.deployment { name = name }\n"
+    .. "local ping = app.remote { benchmark_dataset = { {} } } (function() end)\nreturn app\nend\n"
+
+  --- The names of its functions.
+  local function names_of(name)
+    local found = {}
+    for i, remote in ipairs(require('farside.deployment').find(name, 'default').functions) do found[i] = remote.name end
+    return found
+  end
+
+  it('is complete when the script has returned', function()
+    local app = deploy("local app = make 'd'\nlocal f = app.remote(function() end)\nreturn app", HELPER)
+    assert.same({ 'ping', 'f' }, names_of 'd')
+    assert.is_false(pcall(app.remote, {}))
+  end)
+
+  it('is complete after farside.run in the script', function()
+    deploy("local app = make 'd'\nlocal f = app.remote(function() end)\nfarside.run(function() end)\nlocal g = f\nf = nil",
+      HELPER)
+    assert.same({ 'ping', 'f' }, names_of 'd')
+  end)
+
+  it('is complete after farside.run in that function', function()
+    deploy("local function main()\nlocal app = farside.deployment { name = 'd' }\n" .. SQUARE
+      .. "farside.run(function() end)\napp.ensure_ready()\nend\nmain()", "local farside = require 'farside'\n")
+    assert.same({ 'square' }, names_of 'd')
+  end)
+
+  it('has contexts with the names they have there', function()
+    deploy("local function make()\nlocal app = farside.deployment { name = 'd' }\n" .. SQUARE
+      .. "local Model = { enter = function() end }\napp.context() (Model)\nreturn app\nend\nlocal app = make()\n"
+      .. "local Words = { enter = function() end }\napp.context() (Words)", "local farside = require 'farside'\n")
+    local contexts = require('farside.deployment').find('d', 'default').contexts.list
+    assert.same({ 'Model', 'Words' }, { contexts[1].name, contexts[2].name })
+  end)
+
+  it('may be one of several', function()
+    deploy("local a, b = make 'a', make 'b'\nlocal f, g = a.remote(function() end), b.remote(function() end)", HELPER)
+    assert.same({ { 'ping', 'f' }, { 'ping', 'g' } }, { names_of 'a', names_of 'b' })
+  end)
+
+  it('may be made in a protected call', function()
+    deploy("local _, app = pcall(make, 'd')\nlocal f = app.remote(function() end)", HELPER)
+    assert.same({ 'ping', 'f' }, names_of 'd')
+  end)
+
+  it('of another module is of the script that calls it', function()
+    package.preload.maker = loadstring(HELPER .. 'return make', '@maker.lua')
+    local f = deploy("local app = require 'maker' ('d')\nlocal f = app.remote(function() end)\nreturn f",
+      "local farside = require 'farside'\n")
+    assert.same({ 'ping', 'f' }, names_of 'd')
+    f:spawn()
+    local start = native.deployed[1].start
+    assert.same({ start.cwd .. '/deploy.lua', 'deploy' }, { start.file, start.module })
+  end)
+
+  it('names in its errors what has no name', function()
+    assert.equal("deploy.lua:8: this remote function has no name: expected a local of the script, a key of the table it "
+      .. "returns, a global or name = '...', got none of them", error_of("make('d').remote(function() end)\nreturn {}",
+      HELPER .. '\n'))
   end)
 end)
 
