@@ -23,6 +23,8 @@ enum {
   RUNTIME_SIZE = ADDRESS_SIZE - DIGITS - sizeof "/farside/.sock",  // longest, without its zero
 };
 
+static const char kSocket[] = ".sock", kEnding[] = ".ending.sock";
+
 static int fail(int error, char *why, size_t size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static int fail(int error, char *why, size_t size, const char *format, ...) {
@@ -137,6 +139,13 @@ int address_of(const char *name, const char *tag, bool make, char path[ADDRESS_S
   return 0;
 }
 
+int address_of_ending(const char *path, char ending[ADDRESS_SIZE]) {
+  size_t length = strlen(path), suffix = strlen(kSocket);
+  if (length > suffix && !strcmp(path + length - suffix, kSocket)) length -= suffix;
+  int written = snprintf(ending, ADDRESS_SIZE, "%.*s%s", (int)length, path, kEnding);
+  return written < ADDRESS_SIZE ? 0 : -ENAMETOOLONG;
+}
+
 int address_parse(const char *text, char path[ADDRESS_SIZE], char *why, size_t size) {
   static const char scheme[] = "unix:";
   size_t length = strlen(text);
@@ -154,8 +163,9 @@ int address_parse(const char *text, char path[ADDRESS_SIZE], char *why, size_t s
 }
 
 static int is_socket(const struct dirent *entry) {
-  size_t length = strlen(entry->d_name);
-  return length == DIGITS + 5 && strcmp(entry->d_name + DIGITS, ".sock") == 0;
+  if (strlen(entry->d_name) <= DIGITS) return 0;
+  const char *suffix = entry->d_name + DIGITS;
+  return !strcmp(suffix, kSocket) || !strcmp(suffix, kEnding);
 }
 
 int address_list(void (*found)(void *owner, const char *path), void *owner, char *why,
@@ -172,8 +182,8 @@ int address_list(void (*found)(void *owner, const char *path), void *owner, char
     return fail(-error, why, size, "the folder %s cannot be read: %s", path, strerror(error));
   size_t length = strlen(path);
   for (int i = 0; i < count; i++) {
-    snprintf(path + length, ADDRESS_SIZE - length, "/%.*s", DIGITS + 5, entries[i]->d_name);
-    found(owner, path);
+    int written = snprintf(path + length, ADDRESS_SIZE - length, "/%s", entries[i]->d_name);
+    if ((size_t)written < ADDRESS_SIZE - length) found(owner, path);
     free(entries[i]);
   }
   free(entries);

@@ -5,7 +5,8 @@
 // HASH is the first 32 digits of the SHA-256 over name and tag, each behind its length. Nobody else
 // may get into the folder: it belongs to this user and has mode 0700, which is checked by whoever
 // uses it, and no part of the path below ${XDG_RUNTIME_DIR:-/tmp} may be a symbolic link. Beside the
-// socket lies HASH.lock, see listener.h.
+// socket lies HASH.lock, see listener.h; a router that drains listens at HASH.ending.sock, for its
+// operators, and leaves HASH.sock to the next one.
 //
 // All return 0 or a negative errno with a sentence in `why`, `size` bytes of it, that can be shown
 // as it is.
@@ -25,11 +26,14 @@ int address_folder(bool make, char path[ADDRESS_SIZE], char *why, size_t size);
 int address_of(const char *name, const char *tag, bool make, char path[ADDRESS_SIZE], char *why,
                size_t size);
 
+/// Where a router that has listened at `path` listens while it drains. -ENAMETOOLONG: nowhere.
+int address_of_ending(const char *path, char ending[ADDRESS_SIZE]);
+
 /// "unix:PATH" as people write it, in FARSIDE_ROUTER or --router; -EINVAL for anything else.
 int address_parse(const char *text, char path[ADDRESS_SIZE], char *why, size_t size);
 
-/// Calls `found` with the path of every socket in the folder, in the order of their names, whether
-/// anybody listens there or not. No folder: none.
+/// Calls `found` with the path of every socket in the folder, in the order of their names, also of
+/// routers that drain, and whether anybody listens there or not. No folder: none.
 int address_list(void (*found)(void *owner, const char *path), void *owner, char *why, size_t size);
 
 /// A connection to the socket `path`, whose other end belongs to this user; a blocking descriptor. A

@@ -159,12 +159,18 @@ static int open_socket(struct listener *listener, char *why, size_t size) {
 
 // Whoever has removed them from under this router may have let another one take their place. The
 // inodes are not used anew while this process has both open.
-static void remove_own(const struct listener *listener) {
+static bool is_own(const struct listener *listener) {
   struct stat status;
-  bool is_own = !lstat(listener->path, &status) && status.st_dev == listener->device &&
-                status.st_ino == listener->inode;
-  if (is_own) unlink(listener->path);
+  return !lstat(listener->path, &status) && status.st_dev == listener->device &&
+         status.st_ino == listener->inode;
+}
+
+// Not before the socket's file is gone: who takes the lock then finds no other one there.
+static void give_lock_back(struct listener *listener) {
+  if (listener->lock < 0) return;
   if (is_current(listener->lock, listener->lock_path)) unlink(listener->lock_path);
+  close(listener->lock);
+  listener->lock = -1;
 }
 
 static void free_all(struct listener *listener) {
@@ -285,16 +291,26 @@ int listener_start(struct listener *listener, uv_loop_t *loop,
   return uv_poll_start(&listener->poll, UV_READABLE, on_readable);
 }
 
+// A socket goes on when its file gets another name. What a router that was killed there has left, or
+// one that drains still, is replaced: nobody looks for more than one.
+void listener_retire(struct listener *listener) {
+  char ending[ADDRESS_SIZE];
+  if (is_own(listener) && !address_of_ending(listener->path, ending) &&
+      !rename(listener->path, ending))
+    memcpy(listener->path, ending, sizeof ending);
+  else if (is_own(listener))
+    unlink(listener->path);
+  give_lock_back(listener);
+}
+
 static void on_closed(uv_handle_t *handle) {
   free_all(handle->data);
 }
 
 void listener_close(struct listener *listener) {
   if (!listener) return;
-  remove_own(listener);
-  // Not before the socket's file is gone: who takes the lock then finds no other one there.
-  close(listener->lock);
-  listener->lock = -1;
+  if (is_own(listener)) unlink(listener->path);
+  give_lock_back(listener);
   if (!listener->started) {
     free_all(listener);
     return;

@@ -34,6 +34,10 @@ int listener_open(struct listener **listener, const char *path, pid_t *holder, c
 int listener_start(struct listener *listener, uv_loop_t *loop,
                    const struct listener_events *events);
 
+/// Leaves the path and the lock to the next router, and listens at address_of_ending, if it can, for
+/// those who want to know what becomes of this one. It has been started.
+void listener_retire(struct listener *listener);
+
 /// When listener_tick has something to do; INT64_MAX: never.
 int64_t listener_deadline(const struct listener *listener);
 void listener_tick(struct listener *listener, int64_t now);

@@ -33,6 +33,19 @@ static void close_listeners(struct server *server) {
   }
 }
 
+// Clients find the next router from now on, or none; operators find this one until it ends.
+static void retire_listeners(struct server *server) {
+  for (uint32_t i = 0; i < server->deployment_count; i++) {
+    struct served *served = server->deployments[i];
+    if (served->started && served->listener) {
+      listener_retire(served->listener);
+    } else {
+      listener_close(served->listener);
+      served->listener = NULL;
+    }
+  }
+}
+
 void server_finish(struct server *server, const char *why) {
   if (server->phase != SERVER_SERVES) return;
   int64_t now = wait_now();
@@ -42,7 +55,7 @@ void server_finish(struct server *server, const char *why) {
   log_line("farside", text);
   server->phase = SERVER_FINISHES;
   server->phase_until = now + LIMIT_DRAIN;
-  close_listeners(server);
+  retire_listeners(server);
   server_peers_drain(server, LIMIT_DRAIN, now);
   hub_finish(server->hub, now);
   loop_stir(server->loop);

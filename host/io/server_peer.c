@@ -246,7 +246,9 @@ static void greet(struct peer *peer, const struct hello *hello, int64_t now) {
   struct served *served =
       *hello->name ? server_find(peer->server, hello->name, hello->tag) : peer->socket;
   peer->pid = hello->pid;
-  if (!served) {
+  if (hello->role == ROLE_CLIENT && peer->server->phase != SERVER_SERVES) {
+    end_peer(peer, now);  // it came while this router was told to end: it tries the next one
+  } else if (!served) {
     turn_away(peer, no_such_deployment(peer->server, hello), now);
   } else if (hello->role == ROLE_CLIENT && *hello->hash && strcmp(hello->hash, served->hash)) {
     turn_away(peer, deployment_changed(served, hello), now);

@@ -2,15 +2,25 @@
 local host = require 'spec.support.host'
 
 local kDeploy = [[
-local app = require('farside').deployment { name = 'square' }
+local farside = require 'farside'
+local app = farside.deployment { name = 'square' }
 app.configure_autoscaling { max_workers = 1 }
 local square = app.remote { benchmark_dataset = { { x = 2 } } } (function(x) return x * x end)
-return { app = app, square = square }
+local await = app.remote(function(path)
+  print('awaits')
+  while not io.open(path) do farside.sleep(0.01) end
+  return 'came'
+end)
+return { app = app, square = square, await = await }
 ]]
 
 local function spawn(...)
   return host.spawn({ host.farside, ... }, { env = { XDG_RUNTIME_DIR = host.folder(), FARSIDE_ROUTER = false },
     cwd = host.folder() })
+end
+
+local function run(...)
+  return spawn(...):wait(30)
 end
 
 local function serve()
@@ -38,5 +48,55 @@ describe('an operator', function()
         'kill -CONT %d lets it go on'):format(router.path, router.pid, router.pid), 1, true), command.err)
     end
     router:kill(18)
+  end)
+
+  -- A router that was told to end and cannot, before finish() is called: a call is in progress.
+  local function drain()
+    local router, path = serve(), host.folder() .. '/go_on'
+    local call = spawn('call', 'await', path)
+    host.eventually(function() return run('logs').out:find 'awaits' end, 20, 'the call runs')
+    router:kill(15)
+    router:wait_for 'ends: SIGTERM'
+    return router, function()
+      host.script('go_on', '')
+      call:wait(30)
+      assert.same({ 0, 'came\n' }, { call.code, call.out }, call.err)
+      assert.equal(0, router:wait(30).code)
+    end
+  end
+
+  local function shows(part, ...)
+    local command = run(...)
+    assert.equal(0, command.code, command.err)
+    assert.truthy(command.out:find(part, 1, true), command.out)
+  end
+
+  it('is answered by a router that drains, and told so where it lets nothing in', function()
+    local router, finish = drain()
+    shows('square  draining  1 of 1 workers ready, 0 queued, 1 running', 'ps')
+    shows('square  draining', 'ps', '--router', 'unix:' .. router.path)
+    shows('worker 0: awaits', 'logs')
+    shows('farside_calls_admitted_total', 'metrics')
+    local call = run('call', 'square', '5')
+    assert.same({ 69, '' }, { call.code, call.out })
+    assert.truthy(call.err:find(("the router of 'square' (process %d) drains"):format(router.pid), 1, true), call.err)
+    local stop = spawn('stop')
+    host.eventually(function() return run('ps', '--json').out:find '"operators": 2' end, 20, 'it waits for the end')
+    finish()
+    assert.same({ 0, ('router %d has ended\n'):format(router.pid) }, { stop:wait(30).code, stop.out }, stop.err)
+    call = run('call', 'square', '5')
+    assert.same({ 69, "farside: call: no router is there; 'farside serve SCRIPT' starts one\n" }, { call.code, call.err })
+    assert.same('', io.popen(('ls "%s/farside"'):format(host.folder())):read '*a')
+  end)
+
+  it('reaches the next router while the one before it drains', function()
+    local router, finish = drain()
+    local heir = serve()
+    assert.equal(router.path, heir.path)
+    shows('25\n', 'call', 'square', '5')
+    shows(('(router %d,'):format(router.pid), 'ps')
+    shows(('(router %d,'):format(heir.pid), 'ps')
+    shows(('router %d has ended\n'):format(heir.pid), 'stop')
+    finish()
   end)
 end)

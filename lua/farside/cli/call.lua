@@ -224,6 +224,11 @@ end
 function M.run(given)
   local entry, code, problem = routers.one(given, serves(given['function']))
   if not entry then return code, problem end
+  if routers.is_draining(entry.router) then
+    entry.router.operator:close()
+    return routers.NOBODY, ("the router of '%s' (process %d) drains: calls in progress finish and no others are let in; " ..
+      "'farside serve SCRIPT' starts another one"):format(routers.full_name(entry.deployment), entry.router.status.pid)
+  end
   local description
   description, code, problem = routers.ask(entry, 'describe')
   local welcome = description and native.operator(entry.deployment.path)

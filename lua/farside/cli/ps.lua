@@ -41,9 +41,10 @@ local function rows_of(workers)
 end
 
 local function head_of(deployment, router, paint)
+  local state = router.state == 'draining' and router.state or deployment.state
   local parked = (deployment.parked or 0) > 0 and (' (%d parked)'):format(deployment.parked) or ''
   return ('%s  %s  %d of %d workers ready%s, %d queued, %d running, %d calls, %d %s  (router %d, up %s)'):format(
-    paint('bold', routers.full_name(deployment)), paint(text.colour_of(deployment.state), deployment.state),
+    paint('bold', routers.full_name(deployment)), paint(text.colour_of(state), state),
     deployment.ready, #deployment.workers, parked, deployment.queued, deployment.running, deployment.calls, deployment.clients,
     deployment.clients == 1 and 'client' or 'clients', router.pid, text.duration(router.uptime))
 end

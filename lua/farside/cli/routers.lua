@@ -51,6 +51,11 @@ local function open(address)
   return { operator = operator, status = status, address = address }
 end
 
+-- Where a router that has listened at an address does so while it drains, as host/io/address.h has it.
+local function ending_of(address)
+  return (address:gsub('%.sock$', '')) .. '.ending.sock'
+end
+
 local function addresses(given)
   local router = forced(given)
   if router then return { router } end
@@ -72,6 +77,7 @@ function M.all(given)
   local routers, problems, seen = {}, {}, {}
   for _, address in ipairs(list) do
     local router, err = open(address)
+    if not router and forced(given) and is_nobody(err) then router = open(ending_of(address)) end
     if router and seen[router.status.pid] then
       router.operator:close()
     elseif router then
@@ -104,6 +110,19 @@ function M.deployments(routers, given)
   return found
 end
 
+function M.is_draining(router)
+  return router.status.state == 'draining'
+end
+
+-- Those of routers that serve, if there are any: one that drains has a successor, or is the only one.
+local function serving(found)
+  local list = {}
+  for _, entry in ipairs(found) do
+    if not M.is_draining(entry.router) then list[#list + 1] = entry end
+  end
+  return #list > 0 and list or found
+end
+
 local function names_of(found)
   local names = {}
   for i, entry in ipairs(found) do names[i] = M.full_name(entry.deployment) end
@@ -130,7 +149,7 @@ end
 function M.one(given, fits)
   local routers, problems = M.all(given)
   if not routers then return nil, M.NOBODY, problems end
-  local found = M.deployments(routers, given)
+  local found = serving(M.deployments(routers, given))
   if #found == 0 then
     M.close(routers)
     return nil, M.nobody(routers, problems, given)
@@ -157,7 +176,7 @@ end
 function M.one_router(given)
   local routers, problems = M.all(given)
   if not routers then return nil, M.NOBODY, problems end
-  local found = M.deployments(routers, given)
+  local found = serving(M.deployments(routers, given))
   local one
   for _, entry in ipairs(found) do
     if one and one ~= entry.router then

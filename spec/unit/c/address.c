@@ -206,6 +206,26 @@ static void sockets_are_listed_in_order(void) {
   room_close(&room);
 }
 
+static void one_that_drains_is_listed_under_another_name(void) {
+  struct room room;
+  char path[ADDRESS_SIZE], ending[ADDRESS_SIZE], longest[ADDRESS_SIZE];
+  struct seen seen = {0};
+  room_open(&room);
+  EXPECT_EQUAL(0, folder(&room, true));
+  path_of("a", NULL, path);
+  EXPECT_EQUAL(0, address_of_ending(path, ending));
+  EXPECT_EQUAL(0, strcmp(ending + strlen(path) - strlen(".sock"), ".ending.sock"));
+  close(listen_at(ending));
+  EXPECT_EQUAL(0, address_list(note, &seen, room.why, sizeof room.why));
+  EXPECT_EQUAL(1, seen.count);
+  EXPECT_EQUAL(0, address_of_ending("/tmp/router", ending));
+  EXPECT_EQUAL(0, strcmp(ending, "/tmp/router.ending.sock"));
+  memset(longest, 'x', sizeof longest - 1);
+  longest[sizeof longest - 1] = 0;
+  EXPECT_EQUAL(-ENAMETOOLONG, address_of_ending(longest, ending));
+  room_close(&room);
+}
+
 static void one_connects_to_what_listens(void) {
   struct room room;
   char path[ADDRESS_SIZE];
@@ -265,6 +285,7 @@ static const struct check checks[] = {
     {"tells name and tag apart", a_path_tells_name_and_tag_apart},
     {"is read as people write it", addresses_are_read_as_people_write_them},
     {"lists sockets in order", sockets_are_listed_in_order},
+    {"lists one that drains under another name", one_that_drains_is_listed_under_another_name},
     {"connects to what listens", one_connects_to_what_listens},
     {"gives a server up that accepts nothing", a_server_that_accepts_nothing_is_given_up},
     {"S13: refuses a peer of another user", a_peer_of_another_user_is_refused},
