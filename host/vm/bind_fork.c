@@ -15,10 +15,11 @@ static int l_on_fork(lua_State *L) {
   return 0;
 }
 
-int bind_fork_refuse(lua_State *L) {
+void bind_fork_refuse(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, kRefuse);
   if (lua_isfunction(L, -1)) lua_call(L, 0, 0);
-  return luaL_error(L, "this process is a fork, and Farside goes on in the one before it");
+  luaL_error(L, "this process is a fork, and Farside goes on in the one before it");
+  abort();  // luaL_error does not return, but is not declared so
 }
 
 // true and nil: it is well; false: it is not.

@@ -172,7 +172,7 @@ void executor_pause(struct executor *executor, lua_State *L, int64_t until) {
 // cancelled() of the call whose sequence is an upvalue.
 static int l_cancelled(lua_State *L) {
   struct executor *executor = lua_touserdata(L, lua_upvalueindex(1));
-  if (executor_is_forked(executor)) return bind_fork_refuse(L);
+  if (executor_is_forked(executor)) bind_fork_refuse(L);
   uint64_t sequence = (uint64_t)lua_tonumber(L, lua_upvalueindex(2));
   lua_pushboolean(L, executor_call_cancelled(executor, L, sequence));
   return 1;

@@ -254,12 +254,17 @@ describe('a fork of a client', function()
   end)
 
   it('that was made before the first call may be a client of its own', function()
+    if io.open(host.build .. '/bin/luajit') then return pending 'starts threads in a fork, which no sanitizer follows' end
     local process = run(kFunctions .. [[
       if require('farside.native').role == 'worker' then return end
-      print(forked(function() print((f(1))) os.exit(0) end))
-      print((f(2)))
+      local code = forked()
+      if not code then
+        print((f(1)))
+        return
+      end
+      print(code, (f(2)))
     ]])
-    assert.same({ '1\n0\n2\n', '', 0 }, { process.out, process.err, process.code })
+    assert.same({ '1\n0\t2\n', '', 0 }, { process.out, process.err, process.code })
   end)
 end)
 
