@@ -243,10 +243,14 @@ function Peer:await(type, seconds)
   end
 end
 
---- A CALL of the function with that number; `n` is its id.
-function Peer:call(n, number, arguments, milliseconds)
+--- A CALL of the function with that number, to be written; `n` is its id.
+function Peer:call_frame(n, number, arguments, milliseconds)
   local id = M.bin(('%08d'):format(self.fd) .. big(n, 8))
-  return self:send({ M.CALL, id, 1, 0, 0, number, milliseconds or 20000, 1, 0, 0 }, arguments)
+  return M.frame({ M.CALL, id, 1, 0, 0, number, milliseconds or 20000, 1, 0, 0 }, arguments)
+end
+
+function Peer:call(...)
+  return self:write(self:call_frame(...))
 end
 
 --- A CANCEL of call n, to be written.
