@@ -8,6 +8,7 @@
 #include "balance.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_failed.h"
 #include "router_finish.h"
 #include "router_key.h"
 #include "router_state.h"
@@ -331,7 +332,7 @@ static struct payload *refusal(struct router *router, struct peer *peer, uint32_
   struct payload *error = router_finish_refusal(router, deployment, message);
   if (error) return error;
   if (deployment->state == DEPLOYMENT_FAILED)
-    return router_deployment_failed(deployment, EXECUTED_NO);
+    return router_deployment_failed(router, deployment, EXECUTED_NO, now);
   if (message->flags & CALL_STREAM && deployment->functions[message->function].batch_size > 1) {
     error_begin(&writer, ERROR_UNSUPPORTED, EXECUTED_NO, false, "router");
     error_message(&writer, "a function with batch has no streams: it runs many calls as one");
@@ -527,15 +528,17 @@ bool router_drained(const struct router *router) {
 // ---- status ----
 
 // A copy: the caller may keep it on another thread.
-static struct payload *failure_of(const struct deployment *deployment) {
+static struct payload *failure_of(const struct router *router, const struct deployment *deployment,
+                                  int64_t now) {
   if (deployment->state == DEPLOYMENT_FAILED)
-    return router_deployment_failed(deployment, EXECUTED_NO);
-  const struct payload *failure = deployment->failure;
+    return router_deployment_failed(router, deployment, EXECUTED_NO, now);
+  bool is_past = router_next_try(router, deployment) == INT64_MAX;
+  const struct payload *failure = is_past ? NULL : deployment->failure;
   return failure ? payload_copy(failure->parts[0].bytes, failure->size) : NULL;
 }
 
 bool router_deployment_status(const struct router *router, uint32_t number,
-                              struct deployment_status *status) {
+                              struct deployment_status *status, int64_t now) {
   if (number >= router->deployment_count) return false;
   const struct deployment *deployment = router->deployments[number];
   *status = (struct deployment_status){
@@ -550,7 +553,8 @@ bool router_deployment_status(const struct router *router, uint32_t number,
       .dropped = deployment->dropped,
       .first_worker = deployment->first_worker,
       .places = deployment->place_count,
-      .failure = failure_of(deployment),
+      .failure = failure_of(router, deployment, now),
+      .next_try = router_next_try(router, deployment),
   };
   router_scale_status(router, deployment, status);
   return true;

@@ -261,11 +261,13 @@ struct deployment_status {
   uint32_t first_worker;               // its places are numbered from here on
   uint32_t places;                     // more than workers: one is spare, see router_recycle.c
   char decision[DECISION_SIZE];        // why so many are wanted, a sentence; "" without `scaling`
-  struct payload
-      *failure;  // why it fails, or the last failure of a worker: a body the caller owns; or NULL
+  struct payload *failure;  // why it fails, or why a worker did whose place was not taken again
+                            // since: a body the caller owns; or NULL
+  int64_t next_try;         // when the next process is started after a failure; 0: it is starting;
+                            // INT64_MAX: there is none to come
 };
 bool router_deployment_status(const struct router *router, uint32_t deployment,
-                              struct deployment_status *status);
+                              struct deployment_status *status, int64_t now);
 /// DEPLOYMENT_DRAINING where there is none of that number.
 enum deployment_state router_deployment_state(const struct router *router, uint32_t deployment);
 bool router_worker_status(const struct router *router, uint32_t worker,

@@ -3,6 +3,7 @@
 
 #include "balance.h"
 #include "payload.h"
+#include "router_failed.h"
 #include "router_key.h"
 #include "router_state.h"
 

@@ -5,6 +5,7 @@
 
 #include "memory.h"
 #include "payload.h"
+#include "router_failed.h"
 #include "router_key.h"
 #include "router_state.h"
 
@@ -151,15 +152,17 @@ void router_write_call(struct error_writer *writer, struct router *router,
 
 static struct payload *not_ready(struct router *router, struct call *call, int64_t now) {
   struct deployment *deployment = call_deployment(router, call);
+  bool is_past = router_next_try(router, deployment) == INT64_MAX;
+  const struct payload *failure = is_past ? NULL : deployment->failure;
   struct error_writer writer;
   error_begin(&writer, ERROR_NOT_READY, router_call_executed(router, call), true, "router");
   error_message(&writer, "no worker of deployment '%s' became ready within %.3g s%s",
                 deployment->name, to_seconds(now - call->admitted),
-                deployment->failure ? "; the last failure is the cause" : "");
+                failure ? "; the last failure is the cause" : "");
   error_string(&writer, "state", deployment->state == DEPLOYMENT_FAILED ? "failed" : "starting");
   error_number(&writer, "workers", deployment->worker_count);
   router_write_call(&writer, router, call);
-  if (deployment->failure) error_cause(&writer, deployment->failure);
+  if (failure) error_cause(&writer, failure);
   return error_end(&writer);
 }
 
@@ -467,36 +470,4 @@ void router_call_answered(struct router *router, struct worker *worker, struct m
     router_dispatch(router, router->deployments[worker->deployment], now);
   }
   payload_unref(message->body);
-}
-
-// ---- failed deployments ----
-
-struct payload *router_deployment_failed(const struct deployment *deployment,
-                                         enum executed executed) {
-  static const char *const phases[] = {
-      [PHASE_NONE] = "crash_loop",       [PHASE_BUNDLE] = "bundle",
-      [PHASE_CONTEXT] = "context",       [PHASE_BENCHMARK] = "benchmark",
-      [PHASE_CRASH_LOOP] = "crash_loop", [PHASE_TAINTED] = "crash_loop",
-      [PHASE_NO_DEVICE] = "no_device",   [PHASE_UNSUPPORTED] = "unsupported",
-      [PHASE_GPU_FAULT] = "crash_loop",  [PHASE_GPU_LOST] = "crash_loop"};
-  struct error_writer writer;
-  error_begin(&writer, ERROR_DEPLOYMENT_FAILED, executed, false, "router");
-  error_message(
-      &writer,
-      "the workers of deployment '%s' do not become ready (%u failures); the last one is the cause",
-      deployment->name, deployment->failure_count);
-  error_string(&writer, "phase", phases[deployment->failure_phase]);
-  error_string(&writer, "deployment", deployment->name);
-  if (deployment->failure) error_cause(&writer, deployment->failure);
-  return error_end(&writer);
-}
-
-void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now) {
-  struct queue_item *item;
-  while ((item = queue_oldest(&deployment->queue, NULL))) {
-    struct call *call = (struct call *)item;
-    router_call_fail(router, call,
-                     router_deployment_failed(deployment, router_call_executed(router, call)), now);
-  }
-  router_retry_fail_all(router, deployment, now);
 }

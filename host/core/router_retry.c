@@ -18,6 +18,7 @@
 #include "cursor.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_failed.h"
 #include "router_key.h"
 #include "router_state.h"
 
@@ -126,8 +127,9 @@ void router_retry_fail_all(struct router *router, struct deployment *deployment,
     newer = call->newer;
     if (call->state != CALL_DELAYED || call_deployment(router, call) != deployment) continue;
     bool is_run = router_key_is_run(call);
-    router_call_fail(router, call,
-                     router_deployment_failed(deployment, router_call_executed(router, call)), now);
+    enum executed executed = router_call_executed(router, call);
+    router_call_fail(router, call, router_deployment_failed(router, deployment, executed, now),
+                     now);
     if (is_run) newer = router->oldest;  // what was attached to it is gone as well
   }
 }

@@ -19,6 +19,7 @@
 //   router_loss.c     what operators are told of processes that have ended
 //   router_metrics.c  what is counted; router_metrics_text.c writes it for Prometheus
 //   router_ended.c    who is told of calls that have ended
+//   router_failed.c   deployments whose workers do not become ready
 //   router_finish.c   the end: what waits is given back, what runs goes on
 //   router_stream.c   items, credit and progress pass through
 #pragma once
@@ -162,6 +163,7 @@ struct worker {
   uint32_t ejections;      // so far
   int64_t trusted_at;      // again, after the latest
   struct timer probation;  // when that begins
+  bool charged;            // its place waits, or starts, after a failure of the deployment's
   uint32_t quick_deaths;   // in a row, without one finished call
   int64_t started_at, ready_at;
   uint64_t finished;        // by this generation
@@ -441,10 +443,6 @@ void router_stream_credit(struct router *router, struct call *call, uint32_t byt
 // router_assign.c
 /// Gives waiting calls to workers as long as that can be done.
 void router_dispatch(struct router *router, struct deployment *deployment, int64_t now);
-/// Ends all waiting calls with DeploymentFailed.
-void router_fail_queue(struct router *router, struct deployment *deployment, int64_t now);
-struct payload *router_deployment_failed(const struct deployment *deployment,
-                                         enum executed executed);
 /// It is ready and may be given calls.
 bool router_may_serve(const struct router *router, const struct worker *worker);
 

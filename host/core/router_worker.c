@@ -8,6 +8,11 @@
 // A death before ready, or soon after it while idle and without one finished call, is charged to
 // the deployment (crash loop); a death in a call to the call. Mixing the two would let one bad call
 // take a healthy deployment down.
+//
+// After five charges in five minutes, or at once where the deploy script has never worked, a
+// deployment without a ready worker fails: its calls are told why and when the next try is. Then
+// one place at a time is tried: once a minute, or in the pace of the back-off (0.2 s, twice as long
+// each time, up to 60 s) if workers were ready before, and now only fail to start.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +21,7 @@
 #include "limits.h"
 #include "memory.h"
 #include "payload.h"
+#include "router_failed.h"
 #include "router_key.h"
 #include "router_state.h"
 
@@ -44,6 +50,7 @@ void router_worker_send(struct router *router, const struct worker *worker,
 
 void router_worker_start(struct router *router, struct worker *worker, int64_t now) {
   struct deployment *deployment = deployment_of(router, worker);
+  if (worker->state != WORKER_BACKOFF) worker->charged = false;
   worker->state = WORKER_STARTING;
   worker->generation++;
   worker->starts++;
@@ -203,6 +210,7 @@ static void ready(struct router *router, struct worker *worker, const struct mes
   worker->state = WORKER_READY;
   worker->ready_at = now;
   worker->lacks_gpu = false;
+  worker->charged = false;
   router_score_ready(router, worker);
   router_outlook_changed(router, worker);
   timers_cancel(&router->timers, &worker->timer);
@@ -334,9 +342,19 @@ static struct payload *describe_loss(const struct deployment *deployment,
   return error_end(&writer);
 }
 
-// The next process would find the same script, or the same device.
-static bool is_hopeless(const struct worker *worker) {
-  return worker->phase == PHASE_BUNDLE || router_gpu_missing(worker);
+// The next process would find the same device; or the same script, unless that has worked before:
+// then it is being edited, and may be whole again in a moment.
+static bool is_hopeless(const struct deployment *deployment, const struct worker *worker) {
+  return (worker->phase == PHASE_BUNDLE && !deployment->was_ready) || router_gpu_missing(worker);
+}
+
+// How long a failed deployment waits before it tries one worker: its back-off goes on if it was
+// ready before and only fails to start, so that one that is put right soon is back soon.
+static double canary_pause(const struct deployment *deployment, const struct worker *worker,
+                           double delay) {
+  bool goes_on = deployment->was_ready && deployment->failed_starts >= CRASH_LOOP &&
+                 !router_gpu_missing(worker);
+  return goes_on ? delay : (double)kCanary / 1e9;
 }
 
 // Counts a failure against the deployment and returns the seconds until the next try in this place.
@@ -348,16 +366,21 @@ static double charge(struct router *router, struct worker *worker, enum lost_rea
   deployment->failure = worker->goodbye ? payload_ref(worker->goodbye)
                                         : describe_loss(deployment, worker, reason, code);
   deployment->failure_phase = worker->phase;
+  worker->charged = true;
   if (deployment->ready && router_gpu_missing(worker)) return (double)kCanary / 1e9;
   if (deployment->failure_count &&
       now - deployment->failures[(deployment->failure_count - 1) % CRASH_LOOP] > kForget)
     deployment->failed_starts = 0;
   deployment->failures[deployment->failure_count++ % CRASH_LOOP] = now;
   double delay = backoff(router, kBackoffFirst, kBackoffMost, deployment->failed_starts++);
-  if (deployment->ready || !(is_hopeless(worker) || in_crash_loop(deployment, now))) return delay;
-  fail_deployment(router, deployment, now);
-  deployment->canary = now + kCanary;
-  return (double)kCanary / 1e9;
+  bool is_failed =
+      !deployment->ready && (is_hopeless(deployment, worker) || in_crash_loop(deployment, now));
+  if (is_failed) {
+    delay = canary_pause(deployment, worker, delay);
+    deployment->canary = now + (int64_t)(delay * 1e9);
+    fail_deployment(router, deployment, now);
+  }
+  return delay;
 }
 
 static double served_backoff(struct router *router, struct worker *worker) {

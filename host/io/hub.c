@@ -380,7 +380,7 @@ static int begin(struct hub *hub, char *why, size_t why_size) {
 static void remember(struct hub *hub, uint32_t number, const char *name, struct payload *start) {
   struct deployment_status status;
   assert(number == hub->deployed_count);
-  bool found = router_deployment_status(hub->router, number, &status);
+  bool found = router_deployment_status(hub->router, number, &status, wait_now());
   assert(found);
   (void)found;
   payload_unref(status.failure);
@@ -418,7 +418,7 @@ const char *hub_deployment_name(const struct hub *hub, uint32_t deployment) {
 // ---- what is going on ----
 
 bool hub_status(struct hub *hub, uint32_t deployment, struct deployment_status *status) {
-  return router_deployment_status(hub->router, deployment, status);
+  return router_deployment_status(hub->router, deployment, status, wait_now());
 }
 
 bool hub_worker(struct hub *hub, uint32_t worker, struct worker_status *status, pid_t *pid) {

@@ -150,9 +150,11 @@ static void say_failed(struct served *served) {
 static void turn_failures(struct server *server) {
   for (uint32_t i = 0; i < server->deployment_count; i++) {
     struct served *served = server->deployments[i];
-    bool failed = served->started && router_deployment_state(hub_router(server->hub),
-                                                             served->number) == DEPLOYMENT_FAILED;
+    if (!served->started) continue;
+    enum deployment_state state = router_deployment_state(hub_router(server->hub), served->number);
+    bool failed = state == DEPLOYMENT_FAILED;
     if (failed && !served->failed) say_failed(served);
+    if (served->failed && state == DEPLOYMENT_READY) log_line(served->name, "is ready again");
     served->failed = failed;
   }
 }

@@ -78,10 +78,16 @@ static void pack_failure(const struct payload *failure, struct buffer *out) {
   buffer_append(out, failure->parts[0].bytes + 1, failure->size - 1);
 }
 
+static double seconds_until(int64_t at) {
+  int64_t left = at - wait_now();
+  return left > 0 ? (double)left / 1e9 : 0;
+}
+
 static void pack_deployment(const struct served *served, struct buffer *out) {
   struct deployment_status status = {0};
   hub_status(served->server->hub, served->number, &status);
-  size_t further = (size_t)(status.failure != NULL) + (status.decision[0] != 0);
+  bool is_tried = status.failure && status.next_try && status.next_try != INT64_MAX;
+  size_t further = (size_t)(status.failure != NULL) + is_tried + (status.decision[0] != 0);
   pack_map(out, 16 + further);
   field_text(out, "name", served->name);
   field_text(out, "tag", served->tag);
@@ -100,6 +106,7 @@ static void pack_deployment(const struct served *served, struct buffer *out) {
   field_number(out, "dropped", (double)status.dropped);
   field_number(out, "clients", served->clients);
   if (status.failure) pack_failure(status.failure, out);
+  if (is_tried) field_number(out, "next_try", seconds_until(status.next_try));
   pack_text(out, "workers");
   pack_workers(served, &status, out);
   payload_unref(status.failure);

@@ -240,7 +240,8 @@ void shell_open(struct simulation *simulation) {
                                              },
                                              simulation->now);
   struct deployment_status status;
-  if (!router_deployment_status(simulation->router, simulation->deployment, &status))
+  if (!router_deployment_status(simulation->router, simulation->deployment, &status,
+                                simulation->now))
     __builtin_trap();  // whoever made the options has checked them
   payload_unref(status.failure);
   stations_open(simulation, status.places);

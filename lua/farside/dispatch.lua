@@ -244,10 +244,7 @@ function M.main(executor, start)
   yield.serve(executor)
   fault.serve(executor, function() use_devices(executor, entries) end)
   local changed = keep_files(start)
-  if changed then
-    io.stderr:write(changed.message, '\n')
-    return give_up(executor, BUNDLE_REJECTED, 'bundle', changed, changed)
-  end
+  if changed then return give_up(executor, BUNDLE_REJECTED, 'bundle', changed, changed) end
   local ok, deployment, traceback = guarded(load, start)
   if fork.is_here() then fork.leave(ok, deployment, traceback) end
   if not ok then

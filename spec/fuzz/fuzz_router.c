@@ -149,7 +149,7 @@ static void act(struct state *state) {
   }
   for (uint32_t i = 0; i < state->deployments; i++) {
     struct deployment_status status;
-    expect(router_deployment_status(state->router, i, &status));
+    expect(router_deployment_status(state->router, i, &status, state->now));
     payload_unref(status.failure);
     expect(status.queued + status.running <= state->said && status.ready <= status.places);
   }
@@ -312,7 +312,7 @@ static void opens(struct state *state) {
                                                    .workers = 1 + draw(state) % WORKERS};
     if (router_deployment(state->router, &deployment, state->now) == ROUTER_NONE) continue;
     struct deployment_status status;
-    router_deployment_status(state->router, state->deployments++, &status);
+    router_deployment_status(state->router, state->deployments++, &status, state->now);
     payload_unref(status.failure);
     state->places = status.first_worker + status.places;
     expect(state->places <= PLACES);

@@ -345,8 +345,8 @@ void judge_started(struct world *world, const struct action *action) {
   REQUIRE(world, action->generation == seat->generation + 1, "generation %u comes after %u",
           action->generation, seat->generation);
   REQUIRE(world, !over_or_drained(world, app), "a process is started for what ends");
-  REQUIRE(world, !app->failed || world->now - app->canary_at >= kCanary,
-          "a failed deployment starts more than one process in a minute");
+  REQUIRE(world, !app->failed || world->now - app->canary_at >= app->canary_gap,
+          "a failed deployment starts more than one process at a time, or too soon");
   REQUIRE(
       world,
       !seat->charged || world->canary_lives || world->now - seat->emptied_at >= kShortestBackoff,
@@ -357,6 +357,7 @@ void judge_started(struct world *world, const struct action *action) {
   if (!seat->wanted && !scales) begin_recycling(world, app, action->worker);
   world->statistics->canaries += app->failed;
   if (app->failed) app->canary_at = world->now;
+  app->canary_gap = kCanary;
   world->starts_owed -= seat->start_owed;
   world->statistics->starts++;
   *seat = (struct seat){.deployment = seat->deployment,
@@ -419,7 +420,7 @@ static void check_recycling(struct world *world, const struct app *app) {
 static void compare_app(struct world *world, uint32_t number) {
   const struct app *app = &world->apps[number];
   struct deployment_status status;
-  router_deployment_status(world->router, number, &status);
+  router_deployment_status(world->router, number, &status, world->now);
   payload_unref(status.failure);
   REQUIRE(world, status.queued == app->queued && status.running == app->running,
           "the router counts %u in the queue and %u running, there are %u and %u", status.queued,

@@ -143,7 +143,7 @@ static void look_at_parked(struct world *world, struct seat *seat) {
 // ago.
 static void look_at_demand(struct world *world, struct app *app) {
   struct deployment_status status;
-  router_deployment_status(world->router, (uint32_t)(app - world->apps), &status);
+  router_deployment_status(world->router, (uint32_t)(app - world->apps), &status, world->now);
   payload_unref(status.failure);
   REQUIRE(world, status.active_wanted, "%u calls wait, and no active worker is wanted",
           app->queued);

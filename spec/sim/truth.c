@@ -11,6 +11,7 @@
 
 static const int64_t kYoung = SECONDS(10);
 static const int64_t kCrashWindow = SECONDS(300);
+static const int64_t kCanary = SECONDS(60), kForget = SECONDS(600);
 
 // ---- where a call is ----
 
@@ -456,20 +457,32 @@ static void lose_call(struct world *world, struct record *record, bool entered, 
   }
 }
 
+static int64_t shortest_backoff(const struct app *app) {
+  int64_t delay = MILLISECONDS(160);
+  for (uint32_t i = 1; i < app->failures && delay < kCanary; i++) delay *= 2;
+  return delay < SECONDS(48) ? delay : SECONDS(48);
+}
+
 static void fail(struct world *world, struct app *app) {
   if (!app->failed) world->statistics->failed++;
   app->failed = true;
   app->canary_at = world->now;
+  app->canary_gap = kCanary;
+  if (app->was_ready && app->failures >= CHARGES) app->canary_gap = shortest_backoff(app);
 }
 
 static void charge(struct world *world, struct seat *seat) {
   struct app *app = &world->apps[seat->deployment];
+  bool is_forgotten =
+      app->charge_count && world->now - app->charges[(app->charge_count - 1) % CHARGES] > kForget;
+  if (is_forgotten) app->failures = 0;
   seat->charged = true;
   app->failures++;
   app->charges[app->charge_count++ % CHARGES] = world->now;
   bool loop = app->charge_count >= CHARGES &&
               world->now - app->charges[app->charge_count % CHARGES] < kCrashWindow;
-  if (!app->ready && !over_or_drained(world, app) && (seat->hopeless || loop)) fail(world, app);
+  if (!app->ready && !over_or_drained(world, app) && ((seat->hopeless && !app->was_ready) || loop))
+    fail(world, app);
 }
 
 void truth_lost(struct world *world, uint32_t number) {

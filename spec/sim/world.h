@@ -291,10 +291,10 @@ struct app {
   struct second {
     int64_t at;
     uint32_t calls, retries;
-  } seconds[BUDGET];                // the latest, by second modulo their number
-  int64_t canary_at, over_at;       // canary: the latest start of one that failed, or its failure
-  int64_t storm_from, storm_until;  // ages in which no process becomes ready
-  struct record *waiting;           // the oldest in the queue, while a worker could take it
+  } seconds[BUDGET];                       // the latest, by second modulo their number
+  int64_t canary_at, canary_gap, over_at;  // canary: latest start of one that failed, or failure
+  int64_t storm_from, storm_until;         // ages in which no process becomes ready
+  struct record *waiting;                  // the oldest in the queue, while a worker could take it
   uint32_t waiting_seat;
   double waiting_end;  // seconds that the call would have taken there, at most
   int64_t waiting_since;

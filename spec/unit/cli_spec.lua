@@ -121,6 +121,12 @@ describe('farside ps', function()
     local shown = ps.render({ { deployment = failed, router = { pid = 1, uptime = 5 } } }, plain)
     assert.truthy(shown:find('a:canary  failed  0 of 0 workers ready', 1, true))
     assert.truthy(shown:find('\n  no such file\\x1b[2J\n', 1, true))
+    failed.next_try = 11.2
+    shown = ps.render({ { deployment = failed, router = { pid = 1, uptime = 5 } } }, plain)
+    assert.truthy(shown:find('\n  no such file\\x1b[2J\n', 1, true))  -- a failed one says itself when it is tried again
+    failed.state = 'ready'
+    shown = ps.render({ { deployment = failed, router = { pid = 1, uptime = 5 } } }, plain)
+    assert.truthy(shown:find('\n  no such file\\x1b[2J; the next try is in 12 s\n', 1, true))
   end)
 end)
 

@@ -59,6 +59,9 @@ function M.render(found, paint)
     if deployment.failure then
       local cause = deployment.failure.cause
       local why = tostring(deployment.failure.message) .. (cause and ': ' .. tostring(cause.message) or '')
+      if deployment.next_try and deployment.state ~= 'failed' then  -- whose message says it
+        why = ('%s; the next try is in %d s'):format(why, math.ceil(deployment.next_try))
+      end
       lines[#lines + 1] = '  ' .. paint('red', text.plain(why))
     end
     if deployment.decision then lines[#lines + 1] = '  ' .. paint('dim', 'scaling: ' .. text.plain(deployment.decision)) end

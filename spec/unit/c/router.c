@@ -343,7 +343,7 @@ static void unasked(void) {
   scene_reply(&scene, 0, given, MESSAGE_RESULT);
   EXPECT(scene_is_silent(&scene));
   struct deployment_status status;
-  router_deployment_status(scene.router, 0, &status);
+  router_deployment_status(scene.router, 0, &status, scene.now);
   EXPECT_EQUAL(5, status.dropped);
   scene_close(&scene);
 }

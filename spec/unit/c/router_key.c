@@ -369,7 +369,7 @@ static void counts_for_its_client(void) {
   EXPECT(scene_map_says(scene_map(error), "scope", "client"));
   payload_unref(error);
   struct deployment_status status;
-  EXPECT(router_deployment_status(scene.router, 0, &status));
+  EXPECT(router_deployment_status(scene.router, 0, &status, scene.now));
   EXPECT_EQUAL(1, status.running);
   EXPECT_EQUAL(0, status.queued);
   scene_reply(&scene, 0, scene_dispatched(&scene, 0), MESSAGE_RESULT);
@@ -455,7 +455,7 @@ static void ends_with_its_maker(void) {
 
 static uint64_t dropped(struct scene *scene) {
   struct deployment_status status;
-  EXPECT(router_deployment_status(scene->router, 0, &status));
+  EXPECT(router_deployment_status(scene->router, 0, &status, scene->now));
   payload_unref(status.failure);
   return status.dropped;
 }

@@ -25,7 +25,7 @@ static void run(struct scene *scene, uint32_t worker) {
 
 static uint32_t ready_count(struct scene *scene) {
   struct deployment_status status;
-  EXPECT(router_deployment_status(scene->router, 0, &status));
+  EXPECT(router_deployment_status(scene->router, 0, &status, scene->now));
   payload_unref(status.failure);
   return status.ready;
 }

@@ -92,7 +92,7 @@ static void pause_orphaned(void) {
   router_client_gone(scene.router, PEER, scene.now);
   scene_gather(&scene);
   struct deployment_status status;
-  router_deployment_status(scene.router, 0, &status);
+  router_deployment_status(scene.router, 0, &status, scene.now);
   payload_unref(status.failure);
   EXPECT_EQUAL(0, status.queued);
   scene_pass(&scene, SECONDS(3));

@@ -33,7 +33,7 @@ static void deploy(struct scene *scene, const struct autoscale_options *scaling,
 
 static struct deployment_status status_of(struct scene *scene) {
   struct deployment_status status;
-  EXPECT(router_deployment_status(scene->router, 0, &status));
+  EXPECT(router_deployment_status(scene->router, 0, &status, scene->now));
   payload_unref(status.failure);
   return status;
 }

@@ -164,6 +164,12 @@ static void served(void) {
   scene_close(&scene);
 }
 
+static struct deployment_status status_of(struct scene *scene) {
+  struct deployment_status status;
+  EXPECT(router_deployment_status(scene->router, 0, &status, scene->now));
+  return status;
+}
+
 // Seconds until a place is started again.
 static double waited(struct scene *scene, uint32_t worker) {
   int64_t from = scene->now;
@@ -307,22 +313,66 @@ static void other_manifest(void) {
   scene_close(&scene);
 }
 
+// The script of a worker that is starting fails, and its process ends.
+static void fail_script(struct scene *scene, const char *text) {
+  struct error_writer writer;
+  error_begin(&writer, ERROR_REMOTE_ERROR, EXECUTED_YES, false, "function");
+  error_message(&writer, "%s", text);
+  struct message message = {.type = MESSAGE_GOODBYE, .reason = PHASE_BUNDLE};
+  message.body = error_end(&writer);
+  scene_worker_says(scene, 0, &message);
+  EXPECT(scene_is_silent(scene));
+  scene_lost(scene, 0, LOST_EXIT, 65, 0);
+}
+
 static void goodbye(void) {
   struct scene scene = scene_square(1);
   uint64_t call = scene_call(&scene, 0, SECONDS(500));
-  struct error_writer writer;
-  error_begin(&writer, ERROR_REMOTE_ERROR, EXECUTED_YES, false, "function");
-  error_message(&writer, "no model at /tmp/x");
-  struct message message = {.type = MESSAGE_GOODBYE, .reason = PHASE_BUNDLE};
-  message.body = error_end(&writer);
-  scene_worker_says(&scene, 0, &message);
-  EXPECT(scene_is_silent(&scene));
-  scene_lost(&scene, 0, LOST_EXIT, 65, 0);
+  EXPECT(scene_starts(&scene, 0));
+  fail_script(&scene, "no model at /tmp/x");
   struct payload *error = scene_error(&scene, call, "DeploymentFailed", "no");
+  EXPECT(scene_map_mentions(scene_map(error), "message", "(1 failure); the last one is the cause"));
+  EXPECT(scene_map_mentions(scene_map(error), "message", "; the next try is in 60 s"));
+  EXPECT(scene_map_counts(scene_map(error), "retry_after", 60000));
   struct cursor cause;
   EXPECT(cursor_find(scene_map(error), "cause", &cause));
   EXPECT(scene_map_mentions(cause, "message", "no model at /tmp/x"));
   payload_unref(error);
+  EXPECT(near(60, waited(&scene, 0)));
+  error = status_of(&scene).failure;
+  EXPECT(scene_map_mentions(scene_map(error), "message", "; another try has begun"));
+  payload_unref(error);
+  scene_close(&scene);
+}
+
+static void script_that_worked(void) {
+  struct scene scene = scene_square(1);
+  EXPECT(scene_starts(&scene, 0));
+  scene_reply(&scene, 0, running(&scene, 0), MESSAGE_RESULT);
+  scene_succeeds(&scene, 1);
+  scene_lost(&scene, 0, LOST_SIGNAL, 9, 0);
+  EXPECT(scene_starts(&scene, 0));
+  double expected = 0.2;
+  for (int i = 1; i < 2 * CRASH_LOOP; i++) {
+    uint64_t call = i == 1 || i > CRASH_LOOP ? scene_call(&scene, 0, SECONDS(500)) : 0;
+    if (i > CRASH_LOOP) scene_fails(&scene, call, "DeploymentFailed", "no");
+    fail_script(&scene, "half a script");
+    if (i < CRASH_LOOP) EXPECT(scene_is_silent(&scene));
+    if (i == CRASH_LOOP) scene_fails(&scene, 2, "DeploymentFailed", "no");
+    EXPECT_EQUAL(i < CRASH_LOOP, router_deployment_state(scene.router, 0) != DEPLOYMENT_FAILED);
+    struct deployment_status status = status_of(&scene);
+    EXPECT(status.failure && near(expected, (double)(status.next_try - scene.now) / 1e9));
+    payload_unref(status.failure);
+    EXPECT(near(expected, waited(&scene, 0)));
+    expected = expected * 2 < 60 ? expected * 2 : 60;
+  }
+  struct deployment_status status = status_of(&scene);
+  EXPECT(status.failure && !status.next_try);
+  payload_unref(status.failure);
+  scene_ready(&scene, 0);
+  status = status_of(&scene);
+  EXPECT(!status.failure);
+  EXPECT_EQUAL(INT64_MAX, status.next_try);
   scene_close(&scene);
 }
 
@@ -490,7 +540,10 @@ static const struct check checks[] = {
     {"does not count deaths in calls", deaths_in_calls},
     {"does not fail while a worker serves", one_serves},
     {"fails at once when a worker has other functions, and names the line", other_manifest},
-    {"fails at once when the deploy script does, with its error", goodbye},
+    {"fails at once when the deploy script does, with its error, and says when it tries again",
+     goodbye},
+    {"tries a deploy script that has worked as soon as any worker, and forgets when it does again",
+     script_that_worked},
     {"leaves workers alone that answer their pings", answers_pings},
     {"gives up a worker that has missed three pings", misses_pings},
     {"does not take the answer to an older ping for one to the last", answers_old_ping},
