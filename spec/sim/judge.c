@@ -30,9 +30,8 @@ enum { LOOK_EVERY = 64 };
 
 static const int64_t kLate = SECONDS(1);  // after its deadline an outcome is too late
 static const uint32_t kBehind = 100;  // the router looks at 64 behind one that waits for a worker
-static const int64_t kCanary = SECONDS(60);
-static const int64_t kShortestBackoff = MILLISECONDS(160);
-static const int64_t kLongestBackoff = SECONDS(73);
+static const int64_t kCanary = SECONDS(60), kSize = SECONDS(20);
+static const int64_t kShortestBackoff = MILLISECONDS(160), kLongestBackoff = SECONDS(73);
 static const int64_t kPatience = MILLISECONDS(10);  // of a call beside a free worker
 
 // ---- the router's outcomes ----
@@ -473,11 +472,14 @@ static uint32_t seat_for(const struct world *world, const struct app *app,
   return failed;
 }
 
-// A call of another client, which may be served first, wants a worker alone: one is kept for it.
+// A call that may be served first wants a worker alone: one is kept for it. It is of another client,
+// or of another function, since a large call may be passed by those that come up to kSize later.
 static bool other_fits_nowhere(const struct world *world, const struct app *app,
                                const struct record *record) {
   for (const struct record *other = record->newer; other; other = other->newer)
-    if (other->where == IN_QUEUE && other->client != record->client &&
+    if (other->where == IN_QUEUE &&
+        (other->client != record->client ||
+         (other->function != record->function && other->order - record->order <= kSize)) &&
         seat_for(world, app, other) == ROUTER_NONE)
       return true;
   return false;
