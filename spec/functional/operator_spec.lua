@@ -23,8 +23,9 @@ local function run(...)
   return spawn(...):wait(30)
 end
 
-local function serve()
-  local router = spawn('serve', host.script('deploy.lua', kDeploy))
+local function serve(name)
+  local text = kDeploy:gsub("name = 'square'", ("name = '%s'"):format(name or 'square'))
+  local router = spawn('serve', host.script((name or 'deploy') .. '.lua', text))
   router.path = router:wait_for 'is served at unix:(%S+)'
   return router
 end
@@ -97,6 +98,21 @@ describe('an operator', function()
     shows(('(router %d,'):format(router.pid), 'ps')
     shows(('(router %d,'):format(heir.pid), 'ps')
     shows(('router %d has ended\n'):format(heir.pid), 'stop')
+    finish()
+  end)
+
+  it('is asked which router is meant while one drains and another serves another deployment', function()
+    local router, finish = drain()
+    local other = serve 'other'
+    for _, command in ipairs { 'stop', 'metrics', 'logs' } do
+      local asked = run(command)
+      assert.same({ 64, '' }, { asked.code, asked.out }, command)
+      assert.truthy(asked.err:find('there are several', 1, true), asked.err)
+    end
+    shows('25\n', 'call', 'square', '5')
+    assert.equal(69, run('call', '--deployment', 'square', 'square', '5').code)
+    shows(('router %d was told to end\n'):format(router.pid), 'stop', '--no-wait', 'square')
+    shows(('router %d has ended\n'):format(other.pid), 'stop', 'other')
     finish()
   end)
 end)

@@ -114,13 +114,26 @@ function M.is_draining(router)
   return router.status.state == 'draining'
 end
 
--- Those of routers that serve, if there are any: one that drains has a successor, or is the only one.
+-- Those of routers that serve, if there are any: the others let no call in.
 local function serving(found)
   local list = {}
   for _, entry in ipairs(found) do
     if not M.is_draining(entry.router) then list[#list + 1] = entry end
   end
   return #list > 0 and list or found
+end
+
+-- Without those of routers that drain and have a successor. One that drains and has none stays: who names no deployment may
+-- mean it, and what is meant is not guessed from what else is served here.
+local function current(found)
+  local served, list = {}, {}
+  for _, entry in ipairs(found) do
+    if not M.is_draining(entry.router) then served[M.full_name(entry.deployment)] = true end
+  end
+  for _, entry in ipairs(found) do
+    if not M.is_draining(entry.router) or not served[M.full_name(entry.deployment)] then list[#list + 1] = entry end
+  end
+  return list
 end
 
 local function names_of(found)
@@ -149,7 +162,7 @@ end
 function M.one(given, fits)
   local routers, problems = M.all(given)
   if not routers then return nil, M.NOBODY, problems end
-  local found = serving(M.deployments(routers, given))
+  local found = current(M.deployments(routers, given))
   if #found == 0 then
     M.close(routers)
     return nil, M.nobody(routers, problems, given)
@@ -160,7 +173,7 @@ function M.one(given, fits)
     for _, entry in ipairs(found) do
       if fits(entry) then fitting[#fitting + 1] = entry end
     end
-    if #fitting == 0 then fitting = found end
+    fitting = serving(#fitting > 0 and fitting or found)
   end
   if #fitting > 1 then
     M.close(routers)
@@ -176,7 +189,7 @@ end
 function M.one_router(given)
   local routers, problems = M.all(given)
   if not routers then return nil, M.NOBODY, problems end
-  local found = serving(M.deployments(routers, given))
+  local found = current(M.deployments(routers, given))
   local one
   for _, entry in ipairs(found) do
     if one and one ~= entry.router then
