@@ -21,6 +21,6 @@ void fork_mark_free(struct fork_mark *mark) {
 }
 
 void fork_leave(int code) {
-  fflush(stdout);
+  fflush(NULL);
   _exit(code);
 }

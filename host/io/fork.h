@@ -22,5 +22,6 @@ static inline bool fork_is_child(const struct fork_mark *mark) {
   return !mark->is_original;
 }
 
-/// Ends a fork: stdout is flushed, and nobody is called who was there for the process before it.
+/// Ends a fork: what it has written is flushed, in files that it has left open too, as exit does it;
+/// and nobody is called who was there for the process before it.
 __attribute__((noreturn)) void fork_leave(int code);

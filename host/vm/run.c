@@ -138,7 +138,7 @@ int run_main(int count, char **arguments) {
   }
   watch_interrupts(&run);
   int code = call_cli(run.interrupt.L, count, arguments);
-  if (fork_is_child(run.mark)) _exit(end_output(code));  // a fork that has come to the script's end
+  if (fork_is_child(run.mark)) fork_leave(end_output(code));  // it has come to the script's end
   run_release_signals(run.interrupt.L);
   interrupt_close(&run.interrupt);
   lua_close(run.interrupt.L);

@@ -103,6 +103,13 @@ describe('a fork of a worker', function()
     assert.equal(1, select(2, process.err:gsub('half a line', '')), process.err)
   end)
 
+  it('keeps what it has written to files that it leaves open', function()
+    for _, ending in ipairs { 'os.exit(0)', '', "error 'no such thing'" } do
+      run_forking(([[function() left = io.open(path, 'w') left:write 'all of it' %s end]]):format(ending))
+      assert.equal('all of it', notes(), ending)
+    end
+  end)
+
   it('is told by whatever it uses of Farside that it is a fork', function()
     local process = run [[
       local other
@@ -234,6 +241,24 @@ describe('a fork of a client', function()
       print(code, select(2, f(2)) == pid)
     ]])
     assert.same({ '7\n8\n0\ttrue\n', '', 0 }, { process.out, process.err, process.code })
+  end)
+
+  it('keeps what it has written to files that it leaves open', function()
+    local process = run(kFunctions .. [[
+      if require('farside.native').role == 'worker' then return end
+      f(1)
+      local function write(text)
+        left = io.open(path, 'a')
+        left:write(text, '\n')
+      end
+      print(forked(function() write 'os.exit' os.exit(0) end))
+      print(forked(function() write 'and its state' os.exit(0, true) end))
+      local code = forked()
+      if not code then return write 'the end' end
+      print(code)
+    ]])
+    assert.same({ '0\n0\n0\n', '', 0 }, { process.out, process.err, process.code })
+    assert.equal('os.exit\nand its state\nthe end\n', notes())
   end)
 
   it('is told by a call that it is one', function()
