@@ -147,22 +147,47 @@ local function level_of_file(level)
   end
 end
 
+--- Runs the chunk of the file `path`, which stays known where the chunk ends in a tail call.
+function M.run_file(chunk, path)
+  local returned = chunk()
+  return returned, path
+end
+
+--- The file that is being loaded where a tail call (`return make()`) has left no frame of it on the stack: require knows its
+-- module, and M.run_file its path. Returns the level of the function in its place, the file and the module's name.
+local function left_by_tail_call(level)
+  local info = debug.getinfo(level + 1, 'fS')
+  while info and info.what == 'Lua' and info.func ~= M.run_file do
+    level = level + 1
+    info = debug.getinfo(level + 1, 'fS')
+  end
+  if not info then return nil end
+  if info.func == M.run_file then
+    local _, path = debug.getlocal(level + 1, 2)
+    return level - 1, path
+  end
+  local _, name = debug.getlocal(level + 1, 1)
+  local file = info.func == require and type(name) == 'string' and package.searchpath(name, package.path)
+  if file then return level - 1, file, name end
+end
+
 --- Whoever calls at `level`, with what a deployment needs to know of the file that is being loaded: `chunk` is what runs
 -- it, and `maker` the function in it that calls. Where no file is being loaded the function stands for it.
 function M.caller(level)
   local info = debug.getinfo(level + 1, 'fS')
   if not info or info.what == 'C' then return nil end
-  local at = level_of_file(level + 1)
+  local at, file, module = left_by_tail_call(level + 1)
+  at = at or level_of_file(level + 1)
   local chunk = at and debug.getinfo(at, 'fS') or info
   local _, first = debug.getlocal(at or level + 1, -1)
   local above = debug.getinfo((at or level + 1) + 1, 'f')
-  local is_module = type(first) == 'string' and above ~= nil and above.func == require
+  local is_module = not file and type(first) == 'string' and above ~= nil and above.func == require
   return {
     chunk = chunk.func,
     maker = chunk.func ~= info.func and info.func or nil,
     is_file = at ~= nil,
-    file = chunk.source:match('^@(.*)$'),
-    module = is_module and first or nil,
+    file = file or chunk.source:match('^@(.*)$'),
+    module = is_module and first or module,
     position = check.where(level + 1),
   }
 end

@@ -37,6 +37,18 @@ describe('a call', function()
     ]], 'print(d.square(5))')
   end)
 
+  it('goes to functions of a deployment that the script returns from a function of another module', function()
+    host.script('maker.lua', [[
+      local farside = require 'farside'
+      return function(name)
+        local app = farside.deployment { name = name }
+        local square = app.remote { benchmark_dataset = { { x = 1 } } } (function(x) return x * x end)
+        return { app = app, square = square }
+      end
+    ]])
+    host.prints('25\n', "return require 'maker' 'made'", 'print(d.square(5))')
+  end)
+
   it('takes arguments by name', function()
     prints('2\t1\n', 'print(d.pair:named { first = 1, second = 2 })')
   end)

@@ -115,6 +115,15 @@ describe('a client of a served router', function()
     assert.equal('25\n', client.out, client.err)
   end)
 
+  it('may use a script that returns what a function of another module makes', function()
+    write_scripts()
+    host.script('maker.lua', ('return function()\n%s\nend'):format(kDeploy))
+    local script = host.script('deploy.lua', "return require 'maker' ()")
+    local router = host.spawn({ host.farside, 'serve', script }, { env = environment(), cwd = host.folder() })
+    router:wait_for 'is served at'
+    assert.equal('25\n', run('print(d.square(5))').out)
+  end)
+
   it('is told which files have changed', function()
     serve()
     assert.equal('25\n', run('print(d.square(5))').out)  -- a worker has them as they were

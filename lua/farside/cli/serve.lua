@@ -3,6 +3,7 @@ local Error = require 'farside.error'
 local attributes = require 'farside.attributes'
 local check = require 'farside.check'
 local deployments = require 'farside.deployment'
+local names = require 'farside.names'
 local native = require 'farside.native'
 
 local FAILED, USAGE, IN_USE, CONFIGURATION, SIGNAL = 1, 64, 73, 78, 128
@@ -19,7 +20,7 @@ end
 local function load(script)
   local chunk, problem = attributes.loadfile(script)
   if not chunk then error(problem, 0) end
-  local returned = chunk()
+  local returned = names.run_file(chunk, script)
   local found = deployments.of_file(script)
   if #found == 0 then
     error(('%s: expected a script that declares a deployment (farside.deployment{...}), got none'):format(script), 0)
