@@ -28,9 +28,9 @@ struct record *batch_bearer(struct world *world, const struct record *record) {
   return bearer;
 }
 
-void batch_abandoned(struct world *world, struct record *record) {
+// The calls made in it are those of another member from now on, or end with it.
+static void hand_over(struct world *world, struct record *record, struct record *bearer) {
   if (!record->has_children) return;
-  struct record *bearer = batch_bearer(world, record);
   record->has_children = false;
   for (uint32_t i = 0; i < world->app_count; i++)
     for (struct record *other = world->apps[i].oldest; other; other = other->newer) {
@@ -43,6 +43,19 @@ void batch_abandoned(struct world *world, struct record *record) {
         truth_owe(world, other);
       }
     }
+}
+
+void batch_abandoned(struct world *world, struct record *record) {
+  hand_over(world, record, batch_bearer(world, record));
+}
+
+void batch_widened(struct world *world, struct record *run) {
+  struct record *bearer = batch_bearer(world, run);
+  const struct seat *seat = &world->seats[run->worker];
+  for (uint32_t i = 0; bearer && i < seat->slot_count; i++) {
+    struct record *other = seat->slots[i];
+    if (other->batch == run->batch && other != bearer) hand_over(world, other, bearer);
+  }
 }
 
 // ---- what the router sends ----

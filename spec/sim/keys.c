@@ -70,6 +70,7 @@ static void attach(struct world *world, struct record *record, struct record *ru
   record->next = run->attached;
   run->attached = record;
   widen(run, record);
+  if (run->where == IN_SLOT) batch_widened(world, run);
   truth_move(world, record, ATTACHED);
   world->statistics->attached++;
 }

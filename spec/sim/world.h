@@ -530,11 +530,12 @@ void truth_ticks(struct world *world);
 // batches.c
 /// How many of a seat's slots are of the batch of `record`.
 uint32_t batch_members(const struct seat *seat, const struct record *record);
-/// Who owns the calls made in `record`: of its batch the one with the latest deadline that nobody has
-/// answered. NULL: it is in no slot, or all are answered.
+/// Who owns the calls made in `record`: the last to be late of its batch's unanswered, or NULL.
 struct record *batch_bearer(struct world *world, const struct record *record);
-/// `record` was answered while it has a slot: what it has made goes on for its batch, or ends.
+/// `record` was answered in a slot: what it has made goes on for its batch, or ends / the deadline
+/// of a run there is later than it was: the calls of its batch may be its own now.
 void batch_abandoned(struct world *world, struct record *record);
+void batch_widened(struct world *world, struct record *run);
 /// A call is dispatched; before its sequence is known.
 void batch_dispatched(struct world *world, struct record *record, const struct action *action);
 /// Its slot has been given up, and all who had it have waited for their grace.
@@ -583,8 +584,7 @@ int read_error(const struct payload *body, int *executed, bool *retryable);
 bool judge_serves(const struct world *world, const struct seat *seat);
 bool judge_could_take(const struct world *world, const struct seat *seat,
                       const struct record *record);
-/// All workers are ready, and each call they run has made another that has not ended; or all but
-/// some idle ones that are ejected.
+/// All workers are ready (`but_for_ejected` idle ones), and all their calls have made others.
 bool judge_deadlocked(const struct world *world, const struct app *app, bool but_for_ejected);
 /// Actions of the router.
 void judge_outcome(struct world *world, const struct action *action);
