@@ -51,6 +51,19 @@ describe('an operator', function()
     router:kill(18)
   end)
 
+  it('is shown the others beside a router that is stopped, and told of it', function()
+    local router, other = serve(), serve 'other'
+    router:kill(19)
+    host.eventually(function() return host.state(router.pid) == 'T' end, 10, 'it is stopped')
+    for command, part in pairs { [spawn 'ps'] = 'router %d,', [spawn('ps', '--json')] = '"pid": %d,' } do
+      command:wait(30)
+      assert.truthy(command.out:find(part:format(other.pid), 1, true), command.out)
+      assert.truthy(command.err:find(('(process %d) has not answered'):format(router.pid), 1, true), command.err)
+      assert.equal(0, command.code)
+    end
+    router:kill(18)
+  end)
+
   -- A router that was told to end and cannot, before finish() is called: a call is in progress.
   local function drain()
     local router, path = serve(), host.folder() .. '/go_on'

@@ -83,9 +83,8 @@ function M.run(given)
   routers.close(all)
   if given.json then
     io.write(json.encode(statuses, true), '\n')
-    if #all > 0 then return 0 end
   end
-  if #found == 0 then return routers.nobody(all, problems, given) end
+  if #found == 0 and not (given.json and #all > 0) then return routers.nobody(all, problems, given) end
   if not given.json then io.write(M.render(found, text.painter(STDOUT))) end
   return 0, problems[1] and table.concat(problems, '\n')
 end
