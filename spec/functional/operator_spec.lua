@@ -33,6 +33,12 @@ end
 describe('an operator', function()
   after_each(host.clean)
 
+  local function shows(part, ...)
+    local command = run(...)
+    assert.equal(0, command.code, command.err)
+    assert.truthy(command.out:find(part, 1, true), command.out)
+  end
+
   it('is told of a router that is stopped, and how it goes on', function()
     local router = serve()
     router:kill(19)
@@ -51,16 +57,20 @@ describe('an operator', function()
     router:kill(18)
   end)
 
-  it('is shown the others beside a router that is stopped, and told of it', function()
+  it('is shown the others beside a router that is stopped, and ends none of them unless it is named', function()
     local router, other = serve(), serve 'other'
     router:kill(19)
     host.eventually(function() return host.state(router.pid) == 'T' end, 10, 'it is stopped')
-    for command, part in pairs { [spawn 'ps'] = 'router %d,', [spawn('ps', '--json')] = '"pid": %d,' } do
+    local ps, as_json, stop = spawn 'ps', spawn('ps', '--json'), spawn 'stop'
+    for _, command in ipairs { ps, as_json, stop } do
       command:wait(30)
-      assert.truthy(command.out:find(part:format(other.pid), 1, true), command.out)
       assert.truthy(command.err:find(('(process %d) has not answered'):format(router.pid), 1, true), command.err)
-      assert.equal(0, command.code)
     end
+    assert.same({ 0, 0, 69, '' }, { ps.code, as_json.code, stop.code, stop.out })
+    assert.truthy(ps.out:find(('router %d,'):format(other.pid), 1, true), ps.out)
+    assert.truthy(as_json.out:find(('"pid": %d,'):format(other.pid), 1, true), as_json.out)
+    assert.truthy(stop.err:find('there are others, with other; choose one by its name', 1, true), stop.err)
+    shows(('router %d has ended\n'):format(other.pid), 'stop', 'other')
     router:kill(18)
   end)
 
@@ -77,12 +87,6 @@ describe('an operator', function()
       assert.same({ 0, 'came\n' }, { call.code, call.out }, call.err)
       assert.equal(0, router:wait(30).code)
     end
-  end
-
-  local function shows(part, ...)
-    local command = run(...)
-    assert.equal(0, command.code, command.err)
-    assert.truthy(command.out:find(part, 1, true), command.out)
   end
 
   it('is answered by a router that drains, and told so where it lets nothing in', function()

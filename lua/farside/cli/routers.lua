@@ -185,10 +185,16 @@ function M.one(given, fits)
   return fitting[1]
 end
 
---- The one router that a command is about.
-function M.one_router(given)
+--- The one router that a command is about. `is_final`: the command cannot be taken back, so that one that does not answer
+--- counts too, unless a name says that another one is meant.
+function M.one_router(given, is_final)
   local routers, problems = M.all(given)
   if not routers then return nil, M.NOBODY, problems end
+  if is_final and problems[1] and #routers > 0 and not given.deployment then
+    M.close(routers)
+    problems[#problems + 1] = ('there are others, with %s; choose one by its name'):format(names_of(M.deployments(routers, given)))
+    return nil, M.NOBODY, table.concat(problems, '\n')
+  end
   local found = current(M.deployments(routers, given))
   local one
   for _, entry in ipairs(found) do

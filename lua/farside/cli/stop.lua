@@ -32,7 +32,7 @@ local function wait_for_end(operator)
 end
 
 function M.run(given)
-  local router, code, problem = routers.one_router(given)
+  local router, code, problem = routers.one_router(given, true)
   if not router then return code, problem end
   local done
   done, code, problem = routers.ask({ router = router }, 'stop')
