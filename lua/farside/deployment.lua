@@ -336,10 +336,15 @@ function Deployment:number_functions(number, handle)
   end
 end
 
+-- A descriptor of this process is another thing, or nothing, in a worker.
+local function is_descriptor(path)
+  return path == '/dev/stdin' or path:find '^/dev/fd/' ~= nil or path:find '^/proc/%w+/fd/' ~= nil
+end
+
 --- What a router needs to know of it.
 function Deployment:specification()
   self:finish()
-  if not self.file then
+  if not self.file or is_descriptor(self.file) then
     error(Error.new { name = 'ConfigError', executed = 'no', where = 'sdk', key = 'file',
       message = self.position .. 'a deployment must be declared in a file: workers load it too' }, 0)
   end

@@ -55,6 +55,18 @@ describe('a new user who', function()
     ]], 'BadArguments', 'one%.lua:5:')
   end)
 
+  it('pipes the script in is told that workers need a file', function()
+    local script = host.script('one.lua', kHead .. [[
+      local f = app.remote { benchmark_dataset = { {} } } (function() end)
+      farside.run(function() f() end)
+    ]])
+    for _, command in ipairs { 'exec "$0" run /dev/stdin < "$1"', 'cat "$1" | "$0" run /dev/fd/0' } do
+      local process = host.run_program { 'sh', '-c', command, host.farside, script }
+      assert.equal(1, process.code)
+      assert.truthy(process.err:find('2: a deployment must be declared in a file: workers load it too', 1, true), process.err)
+    end
+  end)
+
   it('writes coroutine.yield for app.yield is told so at once, at its line', function()
     local process = fails([[
       local items = app.remote { benchmark_dataset = { { n = 0 } }, timeout = 10 } (function(n)
