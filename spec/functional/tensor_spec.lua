@@ -144,7 +144,8 @@ describe('a tensor in a call', function()
     -- SIGBUS, which a sanitizer takes for a fault of ours.
     if io.open(host.build .. '/bin/luajit') then pending 'ends a worker in a way that a sanitizer reports' end
     local path = host.folder() .. '/x.npy'
-    prints('5000\nWorkerLost\tmaybe\ttrue\n5000\n', ([[
+    local process = host.run(host.client(kDeploy, ([[
+      local tensor = require 'farside.tensor'
       local path = '%s'
       tensor.save(path, tensor.ones { 5000 })
       print(d.ones(path))
@@ -152,6 +153,10 @@ describe('a tensor in a call', function()
       print(e.name, e.executed, tostring(e):find('signal 7', 1, true) ~= nil)
       tensor.save(path, tensor.ones { 5000 })
       print(d.ones(path))
-    ]]):format(path))
+    ]]):format(path)))
+    assert.same({ '5000\nWorkerLost\tmaybe\ttrue\n5000\n', 0 }, { process.out, process.code })
+    local told = '^%[tensors%] worker %d %(process %d+%) was ended by signal 7 %(Bus error%) while it ran call %x+ of ones; '
+      .. 'another one is started\n$'
+    assert.truthy(process.err:find(told), process.err)
   end)
 end)
