@@ -410,7 +410,7 @@ local launches = {
     farside.progress(1, 1)
   end,
 }
-local items = app.remote(options)(function(how)
+local items = app.remote { concurrency = 4, interrupt_safe = true } (function(how)
   x = x or tensor.ones({ 4 }, 'f32', 'cuda:0')
   launches[how]()
   app.yield 'an item'
